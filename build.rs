@@ -1,0 +1,407 @@
+//! Expands `kernels/` into C, compiles it with each ISA's own flags and writes the Rust table of kernels.
+//!
+//! Knows no kernel by name: what exists is what `kernels/kernels.toml` lists. `SEPCONV_EMIT_DIR=DIR` copies the expanded
+//! sources to `DIR` to be read.
+
+fn main() {
+    #[cfg(feature = "generated")]
+    if let Err(message) = generate::run() {
+        for line in message.lines() {
+            println!("cargo::error={line}");
+        }
+        std::process::exit(1);
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(sepconv_kernels)");
+}
+
+#[cfg(feature = "generated")]
+mod generate {
+    use std::fmt::Write as _;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+    use std::{env, fs};
+
+    use minijinja::{Environment, UndefinedBehavior, context};
+    use serde::{Deserialize, Serialize};
+    use toml::Spanned;
+
+    /// An instruction set that kernels can be written for: what a template needs to know of it, and its compiler flags.
+    #[derive(Serialize)]
+    struct Isa {
+        name: &'static str,
+        /// `CARGO_CFG_TARGET_ARCH` of the targets that get its kernels.
+        #[serde(skip)]
+        arch: &'static str,
+        /// The variant of the crate's `Isa`.
+        #[serde(skip)]
+        variant: &'static str,
+        lanes: usize,
+        registers: usize,
+        /// Whether a fused multiply-add can take one lane of a vector as an operand.
+        fma_lane: bool,
+        /// Input channels a turn of the K loop.
+        unroll: usize,
+        /// Channel vectors that a depthwise strip takes at once: one cache line of 64 bytes.
+        group: usize,
+        #[serde(skip)]
+        flags: &'static [&'static str],
+        #[serde(skip)]
+        msvc_flags: &'static [&'static str],
+    }
+
+    const ISAS: [Isa; 2] = [
+        Isa {
+            name: "avx2",
+            arch: "x86_64",
+            variant: "Avx2",
+            lanes: 8,
+            registers: 16,
+            fma_lane: false,
+            unroll: 4,
+            group: 2,
+            flags: &["-mavx2", "-mfma"],
+            msvc_flags: &["/arch:AVX2"],
+        },
+        Isa {
+            name: "neon",
+            arch: "aarch64",
+            variant: "Neon",
+            lanes: 4,
+            registers: 32,
+            fma_lane: true,
+            unroll: 4,
+            group: 4,
+            flags: &[],
+            msvc_flags: &[],
+        },
+    ];
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        kernel: Vec<Spanned<Row>>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Row {
+        op: String,
+        stride: Option<usize>,
+        tile: Vec<usize>,
+        isa: String,
+        status: String,
+        reason: Option<String>,
+    }
+
+    /// The tile in the terms of the template, and the most registers that its inner loop holds at once.
+    #[derive(Serialize)]
+    struct Tile {
+        rows: usize,
+        columns: usize,
+        vectors: usize,
+        #[serde(skip)]
+        registers: usize,
+    }
+
+    /// A row that was checked.
+    struct Kernel {
+        name: String,
+        op: String,
+        stride: usize,
+        tile: Tile,
+        isa: &'static Isa,
+        trial: bool,
+        reason: String,
+    }
+
+    impl Kernel {
+        fn symbol(&self) -> String {
+            format!("{}{}", symbol_prefix(), self.name)
+        }
+    }
+
+    /// Two versions of the crate can share a program: no two of their symbols are equal.
+    fn symbol_prefix() -> String {
+        format!("sepconv_{}_", env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_"))
+    }
+
+    /// Checks one row; the message says what was expected.
+    fn check(row: &Row) -> Result<Kernel, String> {
+        let isa = ISAS.iter().find(|isa| isa.name == row.isa).ok_or_else(|| {
+            let known: Vec<_> = ISAS.iter().map(|isa| isa.name).collect();
+            format!("unknown isa {:?}, expected one of {known:?}", row.isa)
+        })?;
+        let trial = match row.status.as_str() {
+            "ship" => false,
+            "trial" => true,
+            other => return Err(format!("unknown status {other:?}, expected \"ship\" or \"trial\"")),
+        };
+        let reason = row.reason.as_deref().unwrap_or("").trim();
+        if reason.is_empty() {
+            return Err("no reason, expected a sentence that says why this tile".into());
+        }
+        let (short, tile) = match (row.op.as_str(), row.stride, &row.tile[..]) {
+            (op @ ("pointwise" | "conv"), None, &[rows, columns]) => {
+                if rows == 0 || columns == 0 || columns % isa.lanes != 0 {
+                    return Err(format!(
+                        "tile {:?}, expected at least one pixel and a multiple of {} output channels",
+                        row.tile, isa.lanes
+                    ));
+                }
+                let vectors = columns / isa.lanes;
+                // A weight vector that only one pixel uses is an operand, not a register held.
+                let (pixels, weights) = (if isa.fma_lane { rows } else { 1 }, if rows == 1 { 1 } else { vectors });
+                let tile = Tile { rows, columns, vectors, registers: rows * vectors + weights + pixels };
+                (if op == "conv" { "conv" } else { "pw" }.to_string(), tile)
+            }
+            ("depthwise", Some(stride @ 1..=2), &[rows, columns, channels]) => {
+                if rows == 0 || columns == 0 || channels != isa.lanes {
+                    return Err(format!(
+                        "tile {:?}, expected at least one row and column, and {} channels",
+                        row.tile, isa.lanes
+                    ));
+                }
+                // Weight rows that one input row meets: one for each output row whose window holds it.
+                let weights = 3 * rows.min(3usize.div_ceil(stride));
+                let tile = Tile { rows, columns, vectors: 1, registers: rows * columns + weights + 1 };
+                (format!("dw3x3s{stride}"), tile)
+            }
+            (op @ ("pointwise" | "conv"), ..) => {
+                return Err(format!("op {op:?} takes tile = [pixels, output channels] and no stride, got {:?}", row.tile));
+            }
+            ("depthwise", ..) => {
+                return Err("op \"depthwise\" takes stride = 1 or 2 and tile = [rows, columns, channels]".into());
+            }
+            (op, ..) => return Err(format!("unknown op {op:?}, expected \"pointwise\", \"depthwise\" or \"conv\"")),
+        };
+        if tile.registers > isa.registers {
+            return Err(format!(
+                "tile {:?} needs {} registers, expected at most the {} that {} has",
+                row.tile, tile.registers, isa.registers, isa.name
+            ));
+        }
+        let sizes: Vec<_> = row.tile.iter().map(usize::to_string).collect();
+        Ok(Kernel {
+            name: format!("{short}_f32_{}_{}", sizes.join("x"), isa.name),
+            op: row.op.clone(),
+            stride: row.stride.unwrap_or(1),
+            tile,
+            isa,
+            trial,
+            reason: reason.into(),
+        })
+    }
+
+    /// Reads and checks the whole table; the first bad row is an error that names the file and the line.
+    fn read_table(path: &Path) -> Result<Vec<Kernel>, String> {
+        let text = read(path)?;
+        let table: Table = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut kernels: Vec<Kernel> = Vec::new();
+        for row in &table.kernel {
+            let line = text[..row.span().start].lines().count().max(1);
+            let at = |message| format!("{}:{line}: {message}", path.display());
+            let kernel = check(row.get_ref()).map_err(at)?;
+            if kernels.iter().any(|other| other.name == kernel.name) {
+                return Err(at(format!("duplicate kernel {}, expected each row once", kernel.name)));
+            }
+            kernels.push(kernel);
+        }
+        Ok(kernels)
+    }
+
+    /// A field of an argument struct: name and C type; each is as wide as its alignment.
+    struct Field(&'static str, Type);
+
+    #[allow(clippy::enum_variant_names)]
+    enum Type {
+        ConstFloat,
+        MutFloat,
+        Signed,
+        Unsigned,
+        Float,
+    }
+
+    impl Type {
+        fn c(&self) -> (&'static str, usize) {
+            match self {
+                Type::ConstFloat => ("const float *", 8),
+                Type::MutFloat => ("float *", 8),
+                Type::Signed => ("ptrdiff_t ", 8),
+                Type::Unsigned => ("size_t ", 8),
+                Type::Float => ("float ", 4),
+            }
+        }
+    }
+
+    macro_rules! arguments {
+        ($($(#[$_doc:meta])* $op:ident $name:ident { $($(#[$_field_doc:meta])* $field:ident: $type:ident,)* })*) => {
+            const ARGUMENTS: &[(&str, &[Field])] = &[$((stringify!($op), &[$(Field(stringify!($field), Type::$type)),*])),*];
+        };
+    }
+    include!("kernels/arguments.rs");
+
+    /// The C side of the argument structs, with the layout that the Rust side has asserted.
+    fn arguments_header() -> String {
+        let mut c = String::from("/* Expanded from kernels/arguments.rs. */\n#include <stddef.h>\n");
+        for (op, fields) in ARGUMENTS {
+            let (mut layout, mut offset) = (String::new(), 0);
+            let _ = writeln!(c, "\nstruct sepconv_{op} {{");
+            for Field(name, kind) in *fields {
+                let (c_type, size) = kind.c();
+                let _ = writeln!(c, "    {c_type}{name};");
+                let _ = writeln!(
+                    layout,
+                    "_Static_assert(offsetof(struct sepconv_{op}, {name}) == {offset}, \"layout\");"
+                );
+                offset += size;
+            }
+            let size = offset.next_multiple_of(8);
+            let _ = write!(c, "}};\n{layout}");
+            let _ = writeln!(c, "_Static_assert(sizeof(struct sepconv_{op}) == {size}, \"layout\");");
+        }
+        c
+    }
+
+    fn expand(templates: &Environment<'_>, kernel: &Kernel) -> Result<String, String> {
+        let name = format!("{}.c.jinja", kernel.op);
+        templates
+            .get_template(&name)
+            .and_then(|template| {
+                template.render(context! {
+                    name => kernel.name,
+                    symbol => kernel.symbol(),
+                    reason => kernel.reason,
+                    stride => kernel.stride,
+                    tile => &kernel.tile,
+                    isa => kernel.isa,
+                })
+            })
+            .map_err(|error| format!("kernels/{name}, expanding {}: {error:#}", kernel.name))
+    }
+
+    /// The Rust table: one static of kernel records an ISA.
+    fn rust_table(isa: &Isa, kernels: &[&Kernel]) -> String {
+        let mut rust = String::from("// Written by build.rs from kernels/kernels.toml.\n");
+        for (op, record) in [("pointwise", "Pointwise"), ("depthwise", "Depthwise"), ("conv", "Conv")] {
+            let _ = writeln!(rust, "unsafe extern \"C\" {{");
+            let of_op = || kernels.iter().filter(|kernel| kernel.op == op);
+            for kernel in of_op() {
+                let _ = writeln!(rust, "    fn {}(arguments: *const arguments::{record});", kernel.symbol());
+            }
+            let _ = writeln!(rust, "}}\nstatic {}: &[{record}Kernel] = &[", op.to_uppercase());
+            for kernel in of_op() {
+                let shape = if op == "depthwise" { format!("stride: {}, ", kernel.stride) } else { String::new() };
+                let _ = writeln!(
+                    rust,
+                    "    {record}Kernel {{ name: {:?}, isa: Isa::{}, {shape}rows: {}, columns: {}, lanes: {}, trial: {}, reason: {:?}, run: {} }},",
+                    kernel.name,
+                    isa.variant,
+                    kernel.tile.rows,
+                    kernel.tile.columns,
+                    isa.lanes,
+                    kernel.trial,
+                    kernel.reason,
+                    kernel.symbol(),
+                );
+            }
+            let _ = writeln!(rust, "];");
+        }
+        let _ = writeln!(
+            rust,
+            "pub(super) static KERNELS: Kernels = Kernels {{ isa: Isa::{}, pointwise: POINTWISE, depthwise: DEPTHWISE, conv: CONV }};",
+            isa.variant
+        );
+        rust
+    }
+
+    /// Compiles the expanded sources of one ISA into one static library.
+    fn compile(isa: &Isa, kernels: &Path, out: &Path, sources: &[PathBuf]) -> Result<(), String> {
+        let mut build = cc::Build::new();
+        build.files(sources).include(kernels).include(out).opt_level(3).debug(false).warnings(true).cargo_warnings(false);
+        build.force_frame_pointer(false).cargo_metadata(true);
+        let compiler = build.try_get_compiler().map_err(|error| no_compiler(&error.to_string()))?;
+        if compiler.is_like_msvc() {
+            build.std("c11");
+            build.flags(isa.msvc_flags);
+        } else {
+            build.std("gnu11").flag("-ffp-contract=off").flag("-fno-math-errno");
+            build.flags(isa.flags);
+        }
+        // An absent compiler and a compiler that finds an error are told apart by starting it once.
+        let mut probe = Command::new(compiler.path());
+        probe.args(if compiler.is_like_msvc() { &["/?"] } else { &["--version"] });
+        if let Err(error) = probe.stdin(std::process::Stdio::null()).output() {
+            return Err(no_compiler(&format!("{}: {error}", compiler.path().display())));
+        }
+        build.try_compile(&format!("{}{}", symbol_prefix(), isa.name)).map_err(|error| {
+            format!("the C compiler {} did not accept the expanded kernels:\n{error}", compiler.path().display())
+        })
+    }
+
+    fn no_compiler(why: &str) -> String {
+        format!(
+            "sepconv compiles its kernels with a C compiler, and none was found ({why})\n\
+             install one or name it in CC; or build with --no-default-features for the portable tier in pure Rust"
+        )
+    }
+
+    fn read(path: &Path) -> Result<String, String> {
+        println!("cargo::rerun-if-changed={}", path.display());
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn write(path: &Path, text: &str) -> Result<(), String> {
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn variable(name: &str) -> Result<String, String> {
+        env::var(name).map_err(|error| format!("{name}: {error}; build.rs is run by cargo"))
+    }
+
+    pub fn run() -> Result<(), String> {
+        println!("cargo::rerun-if-env-changed=SEPCONV_EMIT_DIR");
+        let kernels = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("kernels");
+        let out = PathBuf::from(variable("OUT_DIR")?);
+        let table = read_table(&kernels.join("kernels.toml"))?;
+        let arch = variable("CARGO_CFG_TARGET_ARCH")?;
+        let little_endian = variable("CARGO_CFG_TARGET_ENDIAN")? == "little";
+        let Some(isa) = ISAS.iter().find(|isa| isa.arch == arch && little_endian) else { return Ok(()) };
+
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        for name in ["gemm.jinja", "pointwise.c.jinja", "depthwise.c.jinja", "conv.c.jinja"] {
+            let text = read(&kernels.join(name))?;
+            templates.add_template_owned(name, text).map_err(|error| format!("kernels/{name}: {error:#}"))?;
+        }
+        println!("cargo::rerun-if-changed={}", kernels.display());
+        println!("cargo::rerun-if-changed={}", kernels.join("isa").display());
+
+        let trial = env::var_os("CARGO_FEATURE_TRIAL").is_some();
+        let chosen: Vec<&Kernel> =
+            table.iter().filter(|kernel| kernel.isa.name == isa.name && (trial || !kernel.trial)).collect();
+        write(&out.join("arguments.h"), &arguments_header())?;
+        write(&out.join("kernels.rs"), &rust_table(isa, &chosen))?;
+        let mut sources = Vec::new();
+        for kernel in &chosen {
+            let path = out.join(format!("{}.c", kernel.name));
+            write(&path, &expand(&templates, kernel)?)?;
+            sources.push(path);
+        }
+        if let Some(directory) = env::var_os("SEPCONV_EMIT_DIR").map(PathBuf::from) {
+            fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+            for path in sources.iter().chain([&out.join("arguments.h"), &out.join("kernels.rs")]) {
+                let Some(name) = path.file_name() else { continue };
+                write(&directory.join(name), &read_quietly(path)?)?;
+            }
+        }
+        compile(isa, &kernels, &out, &sources)?;
+        println!("cargo::rustc-cfg=sepconv_kernels");
+        println!("cargo::rustc-env=SEPCONV_KERNELS_DIR={}", out.display());
+        Ok(())
+    }
+
+    fn read_quietly(path: &Path) -> Result<String, String> {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}

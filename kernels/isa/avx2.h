@@ -1,0 +1,55 @@
+/* The vector vocabulary on x86-64 with AVX2 and FMA: 8 lanes of f32, 16 registers. Clause numbers refer to
+   kernels/README.md. */
+#ifndef SEPCONV_ISA_AVX2_H
+#define SEPCONV_ISA_AVX2_H
+#ifdef __FAST_MATH__
+#error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
+#endif
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LANES 8
+typedef __m256 vec;
+
+static inline vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline void vec_store(float *p, vec v) { _mm256_storeu_ps(p, v); }
+static inline vec vec_splat(const float *p) { return _mm256_broadcast_ss(p); }
+static inline vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+
+/* acc + a * b, rounded once. The form that adds in place is spelled out: left the choice, gcc 12 picks forms that overwrite
+   a factor, copies registers to save it, and spills. */
+static inline vec vec_fma(vec acc, vec a, vec b)
+{
+#if defined(__GNUC__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+    return acc;
+#else
+    return _mm256_fmadd_ps(a, b, acc);
+#endif
+}
+
+/* The operand order matters: where either operand is NaN or both are zero, the instructions return the second. */
+static inline vec vec_raise(vec x, vec lo) { return _mm256_max_ps(lo, x); }
+static inline vec vec_lower(vec x, vec hi) { return _mm256_min_ps(hi, x); }
+
+/* All ones in the first n lanes, 1 <= n <= 8. */
+static inline __m256i first_lanes(size_t n)
+{
+    static const int32_t ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+    return _mm256_loadu_si256((const __m256i *)(ones_then_zeros + LANES - n));
+}
+
+/* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
+static inline vec vec_load_first(const float *p, size_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+static inline void vec_store_first(float *p, vec v, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+
+/* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */
+#if defined(__GNUC__)
+#define STEP_ENDS() __asm__ volatile("" ::: "memory")
+#else
+#define STEP_ENDS() ((void)0)
+#endif
+
+static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+#endif
