@@ -162,7 +162,8 @@ def describe(tensors, family: Family | None, facts: dict[str, str]) -> dict[str,
     said["preprocess"] = family.preprocess
     if family.width and family.width[0] in tensors:
         tensor, axis, channels = family.width
-        said["width"] = str(round(tensors[tensor].shape[axis] / channels, 4))
+        # Channel counts are rounded, to a multiple of 8 in some networks; widths are round numbers.
+        said["width"] = str(round(tensors[tensor].shape[axis] / channels, 2))
     if family.marker == "stage2.0.branch2.0.weight":
         said["width"] = SHUFFLENET_V2.get(tensors[family.marker].shape[0])
     head = {name.rpartition("/" if "/" in name else ".")[2]: tensor for name, tensor in tensors.items()
@@ -299,12 +300,22 @@ def convert(
     metadata = {f"sepconv.{key}": value for key, value in said.items()} | {"converter": stamp}
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(output.name + ".part")
-    part.write_bytes(save(tensors, metadata))
+    part.write_bytes(in_order(save(tensors, metadata)))
     part.replace(output)
     note = f"; {renamed} layers renamed by their order" if renamed else ""
     values = sum(tensor.size for tensor in tensors.values())
     facts = ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "a network that is not known by its names"
     return f"{output}: {len(tensors)} tensors, {values:,} values; {facts}{note}"
+
+
+def in_order(data: bytes) -> bytes:
+    """The same safetensors file with its metadata sorted, so that equal conversions are equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def main():

@@ -60,7 +60,8 @@ class Source:
 
 
 def convert_bytes(data: bytes, name: str, output: pathlib.Path, **given: str):
-    """Converts a weights file that came out of an archive."""
+    """Converts a weights file that came out of an archive; what stands at `output` is not trusted."""
+    output.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder) / name
         weights.write_bytes(data)

@@ -47,7 +47,7 @@ def read(path: pathlib.Path, until: str | None = None) -> Model:
         reason = " ".join(f"{type(fault).__name__} {fault}".split())[:200]
         raise Unreadable(f"{path}: expected {what}, but it is damaged ({reason}): fetch or save it again") from fault
     if not model.tensors:
-        raise Unreadable(f"{path}: expected {what} with weights in it, but it holds no tensor")
+        raise Unreadable(f"{path}: expected {what} with weights in it, but it holds no tensor: save the weights")
     return model
 
 
@@ -583,7 +583,7 @@ def read_frozen_graph(path: pathlib.Path, until: str | None) -> Model:
     model = Model({}, facts=graph_facts([(nodes[name].op, attributes[name]) for name in nodes if name in kept]))
     for name in tqdm(chosen, path.name, unit="tensor", leave=False):
         # A scope in front of slim's own belongs to a detector around the network.
-        short = re.sub(r"^.*?(?=MobilenetV[12]/)", "", name)
+        short = re.sub(r"^.*(?=MobilenetV[12]/)", "", name)
         model.tensors[short] = constant(tensors.get(name + AVERAGE, tensors.get(name)), name)
     return model
 

@@ -1,0 +1,189 @@
+//! Classifies handwritten digits, or pictures.
+//!
+//!     cargo run --release --example classify
+//!     cargo run --release --example classify -- my_digit.png
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use common::preprocess::{self, Recipe};
+use common::{Failure, Flags, HELD_OUT_DIGITS};
+use safetensors::SafeTensors;
+use sepconv::Plan;
+use sepconv::elementwise::softmax;
+use sepconv::net::Name;
+use sepconv::parallel::Parallel;
+use serde::Serialize;
+
+/// Classifies the 1,000 embedded digits, or the images that are given.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// JPEG or PNG files; without --net each is one handwritten digit
+    images: Vec<PathBuf>,
+    /// Class names, one a line
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// Classes to print for each image
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+}
+
+#[derive(Serialize)]
+struct Report {
+    net: String,
+    isa: String,
+    threads: usize,
+    ms_per_image: f64,
+    images: Vec<Image>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Image {
+    file: String,
+    top: Vec<Guess>,
+}
+
+#[derive(Serialize)]
+struct Guess {
+    class: usize,
+    name: Option<String>,
+    p: f32,
+}
+
+/// Runs `images` of one plan one by one; returns each one's probabilities and the milliseconds a piece.
+fn classify(plan: &Plan, threads: &dyn Parallel, images: &[Vec<f32>]) -> Result<(Vec<Vec<f32>>, f64), Failure> {
+    let (mut workspace, mut all) = (plan.workspace(), Vec::new());
+    let mut milliseconds = 0.0;
+    for image in images {
+        let mut logits = vec![0.0; plan.output_len()];
+        let start = Instant::now();
+        plan.run_on(threads, &mut workspace, image, &mut logits)?;
+        milliseconds += start.elapsed().as_secs_f64() * 1e3;
+        softmax(&mut logits);
+        all.push(logits);
+    }
+    Ok((all, milliseconds / images.len() as f64))
+}
+
+/// The `top` most probable classes; `background` classes in front are dropped from the numbering.
+fn guesses(p: &[f32], names: Option<&[String]>, background: usize, top: usize) -> Vec<Guess> {
+    let mut classes: Vec<usize> = (background..p.len()).collect();
+    classes.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+    let guess = |&class: &usize| Guess {
+        class: class - background,
+        name: names.and_then(|names| names.get(class - background).cloned()),
+        p: p[class],
+    };
+    classes.iter().take(top).map(guess).collect()
+}
+
+/// A 28x28 digit as 14 lines of half blocks.
+fn draw(digit: &[f32]) -> Vec<String> {
+    let lit = |y: usize, x: usize| digit[y * 28 + x] > 0.35;
+    let cell = |y: usize, x: usize| match (lit(2 * y, x), lit(2 * y + 1, x)) {
+        (true, true) => '█',
+        (true, false) => '▀',
+        (false, true) => '▄',
+        (false, false) => ' ',
+    };
+    (0..14).map(|y| (0..28).map(|x| cell(y, x)).collect()).collect()
+}
+
+/// The embedded digits, 0..1, with their labels.
+fn held_out() -> Result<(Vec<Vec<f32>>, Vec<u8>), Failure> {
+    let file = SafeTensors::deserialize(HELD_OUT_DIGITS)?;
+    let images = file.tensor("images")?.data().chunks_exact(28 * 28);
+    let images = images.map(|digit| digit.iter().map(|&level| f32::from(level) / 255.0).collect());
+    Ok((images.collect(), file.tensor("labels")?.data().to_vec()))
+}
+
+/// Digits shown in the terminal: one in this many.
+const SHOW_EVERY: usize = 300;
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let flags = &arguments.flags;
+    let digits = flags.name() == Name::Digits;
+    if arguments.images.is_empty() && !digits {
+        return Err(format!("no image for {}: name one or more JPEG or PNG files", flags.name()).into());
+    }
+    let plan = flags.plan(&flags.source(if digits { "embedded" } else { "hash" })?, 1)?;
+    let resolution = plan.network().input().height;
+    let (images, labels) = if arguments.images.is_empty() {
+        if resolution != 28 {
+            return Err(format!("--resolution {resolution}: the embedded digits are 28x28; name an image").into());
+        }
+        held_out()?
+    } else {
+        let recipe = if digits { Recipe::Digits } else { Recipe::Torchvision };
+        let load = |path: &PathBuf| recipe.apply(&preprocess::load(path)?, resolution as u32);
+        (arguments.images.iter().map(load).collect::<Result<_, _>>()?, Vec::new())
+    };
+    let names = match &arguments.labels {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|why| format!("--labels {}: {why}", path.display()))?;
+            Some(text.lines().map(str::to_string).collect::<Vec<_>>())
+        }
+        None => None,
+    };
+    let (probabilities, ms_per_image) = flags.with_threads(|threads| classify(&plan, threads, &images))?;
+
+    let background = usize::from(plan.network().classes() == 1001);
+    let file = |i: usize| match arguments.images.get(i) {
+        Some(path) => path.display().to_string(),
+        None => format!("embedded/{i}"),
+    };
+    let top = if labels.is_empty() { arguments.top } else { 1 };
+    let top_of = |(i, p): (usize, &Vec<f32>)| Image { file: file(i), top: guesses(p, names.as_deref(), background, top) };
+    let guessed: Vec<Image> = probabilities.iter().enumerate().map(top_of).collect();
+    let right = |(image, label): (&Image, &u8)| image.top.first().is_some_and(|guess| guess.class == usize::from(*label));
+    let accuracy = (!labels.is_empty())
+        .then(|| guessed.iter().zip(&labels).filter(|&pair| right(pair)).count() as f64 / labels.len() as f64);
+
+    let report = Report {
+        net: flags.name().to_string(),
+        isa: plan.isa().to_string(),
+        threads: flags.threads,
+        ms_per_image,
+        images: guessed,
+        accuracy,
+    };
+    if flags.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    let shown = |i: usize| !labels.is_empty() && i % SHOW_EVERY == SHOW_EVERY / 2;
+    for (i, image) in report.images.iter().enumerate() {
+        if shown(i) {
+            draw(&images[i]).iter().for_each(|line| println!("{line}"));
+            let Some(guess) = image.top.first() else { continue };
+            println!("digit {i}: {} ({:.2} %), it is {}\n", guess.class, guess.p * 100.0, labels[i]);
+        } else if labels.is_empty() {
+            println!("{}", image.file);
+            for guess in &image.top {
+                let name = guess.name.as_deref().unwrap_or("");
+                println!("{:8.3} %  {:4}  {name}", guess.p * 100.0, guess.class);
+            }
+        }
+    }
+    let mut kernels: Vec<&str> = plan.describe().map(|line| line.kernel).collect();
+    kernels.sort_unstable();
+    kernels.dedup();
+    println!("{} on {}: {}", plan.network().name(), plan.isa(), kernels.join(", "));
+    println!("{ms_per_image:.3} ms an image, {} threads", report.threads);
+    if let Some(accuracy) = accuracy {
+        println!("{} digits, {:.1} % right", labels.len(), accuracy * 100.0);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    common::exit(run(&Arguments::parse()))
+}

@@ -1,0 +1,152 @@
+//! What the examples share: the flags that name a network and its weights, and what is built from them.
+#![allow(dead_code)] // Each example uses a part.
+
+pub mod preprocess;
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use memmap2::Mmap;
+use sepconv::net::{Config, Flavor, Name, Network};
+use sepconv::parallel::{Parallel, Rayon, Serial};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
+use sepconv::{Isa, Options, Plan};
+
+/// What an example may fail with: a sentence for a person.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// The trained digits network and the digits that it was never shown (data/digits/README.md).
+pub const DIGITS_WEIGHTS: &[u8] = include_bytes!("../../data/digits/digits.safetensors");
+pub const HELD_OUT_DIGITS: &[u8] = include_bytes!("../../data/digits/held_out.safetensors");
+
+/// Which network, with which weights, on what.
+#[derive(Args, Debug, Clone)]
+pub struct Flags {
+    /// Network: digits, mobilenet_v1
+    #[arg(long)]
+    pub net: Option<Name>,
+    /// Multiplier of the channels [default: 1.0; digits: 0.5]
+    #[arg(long)]
+    pub width: Option<f64>,
+    /// Rows and columns of the input in pixels [default: the paper's]
+    #[arg(long)]
+    pub resolution: Option<usize>,
+    /// Conventions of padding, epsilon and classes: torch, timm, tf, keras, slim [default: torch; digits: its own]
+    #[arg(long)]
+    pub flavor: Option<Flavor>,
+    /// Weights: hash (made from the tensors' names), embedded (digits only) or a safetensors file
+    #[arg(long)]
+    pub weights: Option<String>,
+    /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
+    #[arg(long)]
+    pub isa: Option<Isa>,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Weights that are made, built in, or mapped from a file.
+pub enum Source {
+    Hash,
+    Embedded,
+    File(PathBuf, Mmap),
+}
+
+impl Flags {
+    /// The network's name; `digits` where no flag says.
+    pub fn name(&self) -> Name {
+        self.net.unwrap_or(Name::Digits)
+    }
+
+    /// The network.
+    pub fn network(&self) -> Result<Network, Failure> {
+        let mut config = Config::of(self.name());
+        config.width = self.width.unwrap_or(config.width);
+        config.resolution = self.resolution.unwrap_or(config.resolution);
+        config.flavor = self.flavor.unwrap_or(config.flavor);
+        Ok(Network::new(self.name(), &config)?)
+    }
+
+    /// The weights; `otherwise` where no flag says.
+    pub fn source(&self, otherwise: &str) -> Result<Source, Failure> {
+        match self.weights.as_deref().unwrap_or(otherwise) {
+            "hash" => Ok(Source::Hash),
+            "embedded" if self.name() == Name::Digits => Ok(Source::Embedded),
+            "embedded" => Err(format!("--weights embedded: only digits has any; give a safetensors file or hash for {}", self.name()).into()),
+            path => {
+                let path = PathBuf::from(path);
+                let file = File::open(&path).map_err(|why| {
+                    format!("--weights {}: {why}; expected hash, embedded or a safetensors file", path.display())
+                })?;
+                // SAFETY: the file is only read; a program that cuts it short meanwhile ends this one with a signal, as
+                // with any mapped file.
+                let map = unsafe { Mmap::map(&file) }.map_err(|why| format!("--weights {}: {why}", path.display()))?;
+                Ok(Source::File(path, map))
+            }
+        }
+    }
+
+    /// The plan for `batch` images.
+    pub fn plan(&self, source: &Source, batch: usize) -> Result<Plan, Failure> {
+        let threads = self.threads;
+        if !(1..=1024).contains(&threads) {
+            return Err(format!("--threads {threads}: expected 1 to 1024").into());
+        }
+        let options = Options { isa: self.isa, batch, threads, ..Options::default() };
+        let network = self.network()?;
+        let build = |weights: &dyn Weights| Plan::new(network.clone(), weights, options);
+        match source {
+            Source::Hash => Ok(build(&HashWeights)?),
+            Source::Embedded => Ok(build(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
+            Source::File(path, map) => SafetensorsWeights::new(map)
+                .and_then(|weights| build(&weights))
+                .map_err(|why| format!("--weights {}: {why}", path.display()).into()),
+        }
+    }
+
+    /// Calls `work` with the threads that the flags ask for.
+    pub fn with_threads<T>(&self, work: impl FnOnce(&dyn Parallel) -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.threads == 1 {
+            return work(&Serial);
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
+        work(&Rayon::new(&pool))
+    }
+}
+
+/// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as NHWC.
+pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize)) -> Result<(usize, Vec<f32>), Failure> {
+    let fail = |why: &dyn Display| format!("--input {}: {why}", path.display());
+    let bytes = fs::read(path).map_err(|why| fail(&why))?;
+    let file = SafetensorsWeights::new(&bytes).map_err(|why| fail(&why))?;
+    let shape = file.shape("input").ok_or_else(|| fail(&"expected a tensor named input, n x c x h x w"))?;
+    let expected = format!("tensor input has shape {shape:?}, expected [n, {channels}, {height}, {width}] with n >= 1");
+    let &[n, c, h, w] = shape else { return Err(fail(&expected).into()) };
+    if (c, h, w) != (channels, height, width) || n == 0 {
+        return Err(fail(&expected).into());
+    }
+    let planes = file.tensor("input", shape).map_err(|why| fail(&why))?;
+    let pixels = height * width;
+    let nhwc = (0..planes.len()).map(|i| {
+        let (image, pixel, channel) = (i / (pixels * channels), i / channels % pixels, i % channels);
+        planes[(image * channels + channel) * pixels + pixel]
+    });
+    Ok((n, nhwc.collect()))
+}
+
+/// Prints what went wrong and exits with 2.
+pub fn exit(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}

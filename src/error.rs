@@ -1,0 +1,78 @@
+//! The one error type: what was wrong, what was expected, what to do.
+
+/// Why a call was refused. No function of this crate panics on bad input; each returns one of these instead.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The ISA has no name like this.
+    #[error("unknown ISA {name:?}: expected one of {known}; this CPU supports {supported}")]
+    UnknownIsa {
+        /// The name as given.
+        name: String,
+        /// All names.
+        known: String,
+        /// The names of the ISAs that this CPU and this build support.
+        supported: String,
+    },
+    /// The CPU, its operating system or this build lacks the ISA.
+    #[error("ISA {name} cannot run here: this CPU and build support {supported}; choose one of these")]
+    UnsupportedIsa {
+        /// The ISA's name.
+        name: &'static str,
+        /// The names of the ISAs that this CPU and this build support.
+        supported: String,
+    },
+    /// An array does not have the length that its shape says, or a view's layout does not fit its data.
+    #[error("{what}: got {got} elements, expected {expected}")]
+    Length {
+        /// The array.
+        what: String,
+        /// Elements given.
+        got: usize,
+        /// Elements that the shape asks for.
+        expected: String,
+    },
+    /// Two shapes that belong together differ, or a size is out of range.
+    #[error("{what}: got {got}, expected {expected}")]
+    Shape {
+        /// The argument.
+        what: String,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A parameter makes no network.
+    #[error("{what} {got}: expected {expected}")]
+    Parameter {
+        /// The parameter's name.
+        what: &'static str,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// Tensors of a weight file that do not fit the network: each by name, with what was expected.
+    #[error("the weights do not fit {network}:\n  {}", problems.join("\n  "))]
+    Weights {
+        /// The network's name.
+        network: String,
+        /// One line a tensor.
+        problems: Vec<String>,
+    },
+    /// A weight file that cannot be read.
+    #[error("not a readable safetensors file: {why}; fetch or convert it again")]
+    File {
+        /// The reader's reason.
+        why: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn shape(what: impl Into<String>, got: impl ToString, expected: impl ToString) -> Self {
+        Error::Shape { what: what.into(), got: got.to_string(), expected: expected.to_string() }
+    }
+}
+
+/// What fallible functions of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,194 @@
+//! The networks: each a thin table of layers over the same kernels.
+#![forbid(unsafe_code)]
+
+mod digits;
+mod graph;
+mod mobilenet_v1;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use graph::{Layer, Network, Norm, Op, Parameters, Shape, TensorId};
+
+use crate::error::{Error, Result};
+
+/// The networks by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Name {
+    /// MobileNet V1 for 28x28 grey digits.
+    Digits,
+    /// MobileNet V1 (Howard et al. 2017, arXiv:1704.04861).
+    MobilenetV1,
+}
+
+impl Name {
+    /// Every network.
+    pub const ALL: [Name; 2] = [Name::Digits, Name::MobilenetV1];
+
+    /// The name: `digits`, `mobilenet_v1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Name::Digits => "digits",
+            Name::MobilenetV1 => "mobilenet_v1",
+        }
+    }
+
+    /// The width and the resolution that the paper starts from.
+    pub const fn defaults(self) -> (f64, usize) {
+        match self {
+            Name::Digits => (0.5, 28),
+            Name::MobilenetV1 => (1.0, 224),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Error::Parameter {
+            what: "network",
+            got: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Name::as_str).join(", ")),
+        })
+    }
+}
+
+/// Whose conventions a network follows: padding, epsilon, classes. Weights of one do not work with another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Flavor {
+    /// torchvision: symmetric padding, epsilon 1e-5, 1000 classes.
+    Torch,
+    /// timm: as torchvision.
+    Timm,
+    /// TensorFlow: SAME padding, epsilon 1e-3, 1000 classes.
+    Tf,
+    /// Keras applications: as TensorFlow, but MobileNet V1 pads (0, 1) before every stride of 2.
+    Keras,
+    /// TF-slim: as TensorFlow, with 1001 classes of which the first is the background.
+    Slim,
+}
+
+impl Flavor {
+    /// Every flavor.
+    pub const ALL: [Flavor; 5] = [Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras, Flavor::Slim];
+
+    /// The name: `torch`, `timm`, `tf`, `keras` or `slim`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Flavor::Torch => "torch",
+            Flavor::Timm => "timm",
+            Flavor::Tf => "tf",
+            Flavor::Keras => "keras",
+            Flavor::Slim => "slim",
+        }
+    }
+
+    /// Epsilon of the batch normalisation.
+    const fn epsilon(self) -> f64 {
+        match self {
+            Flavor::Torch | Flavor::Timm => 1e-5,
+            Flavor::Tf | Flavor::Keras | Flavor::Slim => 1e-3,
+        }
+    }
+
+    /// Classes of ImageNet.
+    const fn classes(self) -> usize {
+        if matches!(self, Flavor::Slim) { 1001 } else { 1000 }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Flavor {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Error::Parameter {
+            what: "flavor",
+            got: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Flavor::as_str).join(", ")),
+        })
+    }
+}
+
+/// What there is between a convolution and the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Nothing.
+    Linear,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+/// What a network is built from. `None` takes the default of the network and its flavor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// Multiplier of the channels.
+    pub width: f64,
+    /// Rows and columns of the input, in pixels.
+    pub resolution: usize,
+    /// Conventions.
+    pub flavor: Flavor,
+    /// Outputs of the classifier.
+    pub classes: Option<usize>,
+    /// Activation of the networks that leave the choice.
+    pub activation: Option<Activation>,
+    /// Epsilon of the batch normalisation.
+    pub epsilon: Option<f64>,
+}
+
+impl Config {
+    /// The configuration of the paper, in flavor `torch`.
+    pub fn of(name: Name) -> Self {
+        let (width, resolution) = name.defaults();
+        Config { width, resolution, flavor: Flavor::Torch, classes: None, activation: None, epsilon: None }
+    }
+}
+
+/// The widest multiplier and the largest input that are accepted: their products stay far below any overflow.
+const LARGEST: (f64, usize) = (16.0, 8192);
+
+impl Network {
+    /// Builds the network; an error where `config` makes none, which says what does.
+    pub fn new(name: Name, config: &Config) -> Result<Network> {
+        let refuse = |what, got: String, expected: String| Err(Error::Parameter { what, got, expected });
+        if !(config.width > 0.0 && config.width <= LARGEST.0) {
+            return refuse("width", config.width.to_string(), format!("more than 0, at most {}", LARGEST.0));
+        }
+        if !(1..=LARGEST.1).contains(&config.resolution) {
+            return refuse("resolution", config.resolution.to_string(), format!("1 to {} pixels", LARGEST.1));
+        }
+        if let Some(classes) = config.classes.filter(|classes| !(1..=1 << 20).contains(classes)) {
+            return refuse("classes", classes.to_string(), format!("1 to {}", 1 << 20));
+        }
+        if let Some(epsilon) = config.epsilon.filter(|&epsilon| !(epsilon >= 0.0 && epsilon < 1.0)) {
+            return refuse("epsilon", epsilon.to_string(), "0 to 1".into());
+        }
+        let build = |config: &Config| match name {
+            Name::Digits => digits::build(config),
+            Name::MobilenetV1 => mobilenet_v1::build(config),
+        };
+        build(config).or_else(|_| {
+            // The image is too small for a window; say which one is not.
+            let smallest = (config.resolution..=LARGEST.1)
+                .find(|&resolution| build(&Config { resolution, ..*config }).is_ok())
+                .unwrap_or(LARGEST.1);
+            refuse("resolution", config.resolution.to_string(), format!("at least {smallest} pixels for {name}"))
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Weights in the order in which a kernel reads them.
+
+use crate::tensor::AlignedBuffer;
+
+/// Panels of a GEMM's weights: `columns` output channels a panel, the last one as wide as it needs in whole vectors; in a
+/// panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
+#[derive(Debug, Clone)]
+pub(crate) struct Panels {
+    pub data: AlignedBuffer,
+    pub bias: AlignedBuffer,
+    /// From one panel to the next, in elements.
+    pub stride: usize,
+}
+
+/// Packs `depth` × `n` weights given by `weight(row, column)`.
+pub(crate) fn panels(
+    columns: usize,
+    lanes: usize,
+    depth: usize,
+    n: usize,
+    bias: &[f32],
+    weight: impl Fn(usize, usize) -> f32,
+) -> Panels {
+    let padded = n.next_multiple_of(lanes);
+    let stride = depth * columns;
+    let mut data = AlignedBuffer::zeroed(depth * padded);
+    for first in (0..n).step_by(columns) {
+        let width = columns.min(padded - first);
+        let panel = &mut data[first / columns * stride..];
+        for row in 0..depth {
+            for column in 0..width.min(n - first) {
+                panel[row * width + column] = weight(row, first + column);
+            }
+        }
+    }
+    let mut packed_bias = AlignedBuffer::zeroed(padded);
+    packed_bias[..n].copy_from_slice(bias);
+    Panels { data, bias: packed_bias, stride }
+}
+
+/// Taps of the depthwise window.
+pub(crate) const TAPS: usize = 9;
+
+/// Blocks of a depthwise kernel's weights: for each `lanes` channels their biases, then their nine taps. Where the
+/// channels do not fill the last block, it holds the `lanes` channels that end at the last one; fewer channels than
+/// `lanes` fill one block with zeros.
+pub(crate) fn blocks(lanes: usize, channels: usize, weights: &[f32], bias: &[f32]) -> AlignedBuffer {
+    let size = (TAPS + 1) * lanes;
+    let mut data = AlignedBuffer::zeroed(channels.div_ceil(lanes) * size);
+    for (index, block) in data.chunks_exact_mut(size).enumerate() {
+        let first = (index * lanes).min(channels.saturating_sub(lanes));
+        for lane in 0..lanes.min(channels - first) {
+            block[lane] = bias[first + lane];
+            for tap in 0..TAPS {
+                block[(1 + tap) * lanes + lane] = weights[(first + lane) * TAPS + tap];
+            }
+        }
+    }
+    data
+}

@@ -1,0 +1,179 @@
+//! NHWC images as views into slices, with the buffers that hold them.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::error::{Error, Result};
+
+/// Where the pixels of one NHWC image lie in a slice: channel `c` of pixel (`y`, `x`) is element
+/// `y * row_stride + x * pixel_stride + c`. Sizes and strides count elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Rows.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// From one pixel to the next; at least `channels`.
+    pub pixel_stride: usize,
+    /// From one row to the next; at least `width * pixel_stride`.
+    pub row_stride: usize,
+}
+
+impl Layout {
+    /// The layout without gaps.
+    pub const fn tight(height: usize, width: usize, channels: usize) -> Self {
+        Layout { height, width, channels, pixel_stride: channels, row_stride: width.saturating_mul(channels) }
+    }
+
+    /// Pixels of the image.
+    pub const fn pixels(&self) -> usize {
+        self.height.saturating_mul(self.width)
+    }
+
+    /// Elements from the first to one past the last that belongs to the image; `None` where the layout is malformed
+    /// (strides that overlap, sizes that overflow).
+    fn extent(&self) -> Option<usize> {
+        if self.height == 0 || self.width == 0 || self.channels == 0 {
+            return Some(0);
+        }
+        let row = (self.width - 1).checked_mul(self.pixel_stride)?.checked_add(self.channels)?;
+        if self.pixel_stride < self.channels || (self.height > 1 && self.row_stride < row) {
+            return None;
+        }
+        let extent = (self.height - 1).checked_mul(self.row_stride)?.checked_add(row)?;
+        (extent <= isize::MAX as usize / 8).then_some(extent)
+    }
+
+    fn check(&self, what: &str, length: usize) -> Result<()> {
+        let Some(extent) = self.extent() else {
+            return Err(Error::shape(
+                what,
+                format!("{self:?}"),
+                "a pixel stride of at least the channels and a row stride that holds the row",
+            ));
+        };
+        if length < extent {
+            return Err(Error::Length { what: what.into(), got: length, expected: format!("at least {extent}") });
+        }
+        Ok(())
+    }
+
+    /// The error for a layout whose size is not the expected one, if it is not.
+    pub(crate) fn expect(&self, what: &str, height: usize, width: usize, channels: usize) -> Result<()> {
+        if (self.height, self.width, self.channels) == (height, width, channels) {
+            return Ok(());
+        }
+        Err(Error::shape(
+            what,
+            format!("{}x{}x{} (height, width, channels)", self.height, self.width, self.channels),
+            format!("{height}x{width}x{channels}"),
+        ))
+    }
+}
+
+/// One image to read.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    data: &'a [f32],
+    layout: Layout,
+}
+
+impl<'a> View<'a> {
+    /// A view of `data`; an error where the layout is malformed or reaches past the end.
+    pub fn new(data: &'a [f32], layout: Layout) -> Result<Self> {
+        layout.check("view", data.len())?;
+        Ok(View { data, layout })
+    }
+
+    /// A view without gaps: `height * width * channels` elements.
+    pub fn tight(data: &'a [f32], height: usize, width: usize, channels: usize) -> Result<Self> {
+        Self::new(data, Layout::tight(height, width, channels))
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The channels of pixel (`y`, `x`), both inside the image.
+    pub fn pixel(&self, y: usize, x: usize) -> &'a [f32] {
+        &self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..self.layout.channels]
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.data.as_ptr()
+    }
+}
+
+/// One image to write.
+#[derive(Debug)]
+pub struct ViewMut<'a> {
+    data: &'a mut [f32],
+    layout: Layout,
+}
+
+impl<'a> ViewMut<'a> {
+    /// A view of `data`; an error where the layout is malformed or reaches past the end.
+    pub fn new(data: &'a mut [f32], layout: Layout) -> Result<Self> {
+        layout.check("view", data.len())?;
+        Ok(ViewMut { data, layout })
+    }
+
+    /// A view without gaps: `height * width * channels` elements.
+    pub fn tight(data: &'a mut [f32], height: usize, width: usize, channels: usize) -> Result<Self> {
+        Self::new(data, Layout::tight(height, width, channels))
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The channels of pixel (`y`, `x`), both inside the image.
+    pub fn pixel_mut(&mut self, y: usize, x: usize) -> &mut [f32] {
+        &mut self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..self.layout.channels]
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.data.as_mut_ptr()
+    }
+}
+
+/// One cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// Elements of a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// A slice of f32 that starts on a cache line, zero when new.
+#[derive(Debug, Clone, Default)]
+pub struct AlignedBuffer {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+impl AlignedBuffer {
+    /// `length` zeros.
+    pub fn zeroed(length: usize) -> Self {
+        AlignedBuffer { lines: vec![Line([0.0; LINE]); length.div_ceil(LINE)], length }
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `lines` holds at least `length` f32 in one run: `Line` is an array of f32 without padding.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as for `deref`, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
+    }
+}
