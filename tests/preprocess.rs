@@ -4,14 +4,18 @@
 use std::{error::Error as _, fs, path::PathBuf};
 
 use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba};
-use sepconv::preprocess::{Error, Filter, MAX_RESOLUTION, MAX_SIDE, Recipe, load, resize};
+#[path = "../examples/common/preprocess/mod.rs"]
+#[allow(dead_code)]
+mod preprocess;
+
+use preprocess::{Error, Filter, MAX_RESOLUTION, MAX_SIDE, Recipe, load, resize};
 
 fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
     let step = |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// The picture of `tests/preprocess_tables.py`: a hash-like texture with full-contrast stairs, so that bicubic clips.
+/// The picture of `tools/preprocess_tables.py`: a hash-like texture with full-contrast stairs, so that bicubic clips.
 fn synthetic(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let texture = |c: u32| ((x * 73 + y * 151 + c * 199 + x * y * 7) ^ ((x * y) >> 3)) as u8;
@@ -26,7 +30,7 @@ fn synthetic(width: u32, height: u32) -> RgbImage {
 /// From size, to size, FNV-1a 64 of the bilinear and of the bicubic result.
 type Resize = ((u32, u32), (u32, u32), u64, u64);
 
-// Printed by tests/preprocess_tables.py with Pillow 11.3.0; 12.1.0 and 13.0.0 (rows first) print the same.
+// Printed by tools/preprocess_tables.py with Pillow 11.3.0; 12.1.0 and 13.0.0 (rows first) print the same.
 #[rustfmt::skip]
 const RESIZES: [Resize; 15] = [
     ((1, 1), (5, 3), 0x744c15ed532ce142, 0x744c15ed532ce142),

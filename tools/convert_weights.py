@@ -2,7 +2,7 @@
 """Converts trained weights to safetensors, under the names and in the layouts of their source.
 
     python tools/convert_weights.py mobilenet_v2.pth mobilenet_v2.safetensors
-    python tools/convert_weights.py detector.pb backbone.safetensors --until FeatureExtractor/.../Conv2d_13_pointwise/Relu6
+    python tools/convert_weights.py detector.pb backbone.safetensors --until FeatureExtractor/MobilenetV1/.../Relu6
     python tools/convert_weights.py person.h5 person.safetensors --preprocess raw255
 
 Sources: torch checkpoints (.pth, the zip format and the legacy one, read by a whitelisting unpickler), pickles of
@@ -17,6 +17,7 @@ sepconv.resolution (pixels), sepconv.flavor, sepconv.activation, sepconv.bn_eps,
 
 Runs under a bare Python of 3.11 or later: packages that it lacks go into a virtual environment of its own.
 """
+
 import argparse
 import collections
 import dataclasses
@@ -50,7 +51,7 @@ RECIPES = {
 }
 
 
-# --- environment -------------------------------------------------------------------------------------------------------
+# --- environment ------------------------------------------------------------------------------------------------------
 
 
 def enter(directory: pathlib.Path, packages: list[str]):
@@ -67,7 +68,9 @@ def enter(directory: pathlib.Path, packages: list[str]):
             venv.create(directory, with_pip=True)
         except subprocess.CalledProcessError as fault:
             raise ValueError(f"no virtual environment could be made in {directory}: {fault}") from fault
-        run_quietly([python_of(directory), "-m", "pip", "install", "-q", *packages], "pip could not install its packages")
+        run_quietly(
+            [python_of(directory), "-m", "pip", "install", "-q", *packages], "pip could not install its packages"
+        )
         record.write_text("\n".join(packages) + "\n")
     again = subprocess.run([python_of(directory), "-I", *sys.argv])
     sys.exit(again.returncode)
@@ -103,7 +106,7 @@ def guarded(program):
         sys.exit(130)
 
 
-# --- what the names tell -----------------------------------------------------------------------------------------------
+# --- what the names tell ----------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +144,8 @@ FAMILIES = [
     Family("mobilenet_v2", "keras", "block_1_depthwise/depthwise_kernel", ("predictions/", "Logits/"), "relu6", "0.001",
            "keras", ("block_16_project/kernel", 3, 320)),
     Family("xception", "keras", "block2_sepconv1/depthwise_kernel", ("predictions/",), "relu", "0.001", "keras"),
-    Family("mobilenet_v1", "slim", "MobilenetV1/Conv2d_1_depthwise/depthwise_weights", ("MobilenetV1/Logits/",), "relu6",
-           "0.001", "slim", ("MobilenetV1/Conv2d_13_pointwise/weights", 3, 1024)),
+    Family("mobilenet_v1", "slim", "MobilenetV1/Conv2d_1_depthwise/depthwise_weights", ("MobilenetV1/Logits/",),
+           "relu6", "0.001", "slim", ("MobilenetV1/Conv2d_13_pointwise/weights", 3, 1024)),
     Family("mobilenet_v2", "slim", "MobilenetV2/expanded_conv_1/depthwise/depthwise_weights", ("MobilenetV2/Logits/",),
            "relu6", "0.001", "slim", ("MobilenetV2/expanded_conv_16/project/weights", 3, 320)),
 ]  # fmt: skip
@@ -158,8 +161,7 @@ def describe(tensors, family: Family | None, facts: dict[str, str]) -> dict[str,
     """The metadata that names, shapes and the source's own configuration settle."""
     if family is None:
         return dict(facts)
-    said = {"network": family.network, "flavor": family.flavor, "activation": family.activation, "bn_eps": family.bn_eps}
-    said["preprocess"] = family.preprocess
+    said = {key: getattr(family, key) for key in ("network", "flavor", "activation", "bn_eps", "preprocess")}
     if family.width and family.width[0] in tensors:
         tensor, axis, channels = family.width
         # Channel counts are rounded, to a multiple of 8 in some networks; widths are round numbers.
@@ -175,7 +177,7 @@ def describe(tensors, family: Family | None, facts: dict[str, str]) -> dict[str,
     return {key: value for key, value in (said | facts).items() if value is not None}
 
 
-# --- renaming ----------------------------------------------------------------------------------------------------------
+# --- renaming ---------------------------------------------------------------------------------------------------------
 
 
 def mobilenet_names(version: int) -> dict[str, list[str]]:
@@ -224,10 +226,8 @@ def new_names(layers: list[tuple[str, str]], tensors) -> dict[str, str]:
             if len(tail) <= 1 and not spare and all(len(generated[kind]) >= len(targets[kind]) for kind in targets):
                 canonical = {old: new for kind in targets for old, new in zip(generated[kind], targets[kind])}
                 if is_mobilenet(canonical, tensors):
-                    return canonical | {name: head for name in tail}
-    renamed = {
-        name: f"{kind}_{i}" if i else kind for kind, names in generated.items() for i, name in enumerate(names)
-    }
+                    return canonical | dict.fromkeys(tail, head)
+    renamed = {name: f"{kind}_{i}" if i else kind for kind, names in generated.items() for i, name in enumerate(names)}
     # A single dense layer that Keras named is the head of the network in front of it.
     family = family_of({f"{name}/{part}" for name, _ in layers for part in ("kernel", "depthwise_kernel")})
     if family and len(generated["dense"]) == 1 and not any(f"{name}/".startswith(family.heads) for name, _ in layers):
@@ -257,7 +257,7 @@ def drop_head(model, family: Family | None):
     model.tensors = {name: t for name, t in model.tensors.items() if not name.startswith(family.heads + dense)}
 
 
-# --- conversion --------------------------------------------------------------------------------------------------------
+# --- conversion -------------------------------------------------------------------------------------------------------
 
 
 def convert(
@@ -304,7 +304,7 @@ def convert(
     part.replace(output)
     note = f"; {renamed} layers renamed by their order" if renamed else ""
     values = sum(tensor.size for tensor in tensors.values())
-    facts = ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "a network that is not known by its names"
+    facts = ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "names of no network that it knows"
     return f"{output}: {len(tensors)} tensors, {values:,} values; {facts}{note}"
 
 
@@ -322,9 +322,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=pathlib.Path, help="weights: .pth, .pkl, .h5, .keras or .pb")
     parser.add_argument("output", type=pathlib.Path, help="safetensors file to write")
-    parser.add_argument("--until", metavar="NODE", help="keep what this graph node or Keras layer depends on, and itself")
+    parser.add_argument(
+        "--until", metavar="NODE", help="keep what this graph node or Keras layer depends on, and itself"
+    )
     parser.add_argument("--backbone", action="store_true", help="leave the classifier out")
-    parser.add_argument("--venv", type=pathlib.Path, help="folder of the virtual environment (default: venv beside OUTPUT)")
+    parser.add_argument(
+        "--venv", type=pathlib.Path, help="folder of the virtual environment (default: venv beside OUTPUT)"
+    )
+    recipes = "; ".join(f"{name}: {text}" for name, text in RECIPES.items()).replace("%", "%%")
     told = parser.add_argument_group("metadata", "goes before what the source tells")
     told.add_argument("--network", metavar="NAME", help="mobilenet_v1, mobilenet_v2, xception, squeezenet_1_1, ...")
     told.add_argument("--width", type=float, metavar="W", help="width multiplier, 1 for the paper's network")
@@ -332,7 +337,7 @@ def main():
     told.add_argument("--flavor", choices=FLAVORS, help="whose names, layouts and padding the weights have")
     told.add_argument("--activation", choices=["relu", "relu6"])
     told.add_argument("--bn-eps", type=float, metavar="E", help="epsilon of batch normalisation")
-    told.add_argument("--preprocess", choices=RECIPES, help="; ".join(f"{k}: {v}" for k, v in RECIPES.items()).replace("%", "%%"))
+    told.add_argument("--preprocess", choices=RECIPES, help=recipes)
     told.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier")
     arguments = parser.parse_args()
 

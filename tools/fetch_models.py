@@ -13,9 +13,10 @@ Everything comes out of ordinary packages, by pip and npm, and is checked agains
     photos/                      20 photographs of ImageNet (imagenet_NN_CLASS.jpg) and 4 free ones
     LICENCES.txt                 where each comes from, and its licence
 
-Runs under a bare Python of 3.11 or later and needs npm: Python packages go into a virtual environment, DIR/venv. A second
-run fetches only what is missing or changed. The photographs of ImageNet are for use, not for passing on.
+Runs under a bare Python of 3.11 or later and needs npm: Python packages go into a virtual environment, DIR/venv. A
+second run fetches only what is missing or changed. The photographs of ImageNet are for use, not for passing on.
 """
+
 import argparse
 import ast
 import dataclasses
@@ -56,7 +57,7 @@ class Source:
     files: tuple[str, ...]  # that it makes
 
 
-# --- what each package gives -------------------------------------------------------------------------------------------
+# --- what each package gives ------------------------------------------------------------------------------------------
 
 
 def convert_bytes(data: bytes, name: str, output: pathlib.Path, **given: str):
@@ -158,7 +159,7 @@ SOURCES = [
         WHEEL,
         "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
         1677112,
-        "package MIT (Jonas Rauber et al.); the photographs are ImageNet's, their rights are their owners': do not pass on",
+        "package MIT (Jonas Rauber et al.); the photographs are ImageNet's, with their owners' rights: do not pass on",
         photos_of("foolbox/data", IMAGENET_PHOTOS),
         tuple(f"photos/{name}" for name in IMAGENET_PHOTOS),
     ),
@@ -167,20 +168,20 @@ SOURCES = [
         WHEEL,
         "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
         13711217,
-        "package BSD-3-Clause; chelsea CC0 (Stefan van der Walt), coffee CC0 (Rachel Michetti), astronaut public domain "
-        "(NASA), rocket public domain (SpaceX)",
+        "package BSD-3-Clause; chelsea CC0 (Stefan van der Walt), coffee CC0 (Rachel Michetti), astronaut public "
+        "domain (NASA), rocket public domain (SpaceX)",
         photos_of("skimage/data", FREE_PHOTOS),
         tuple(f"photos/{name}" for name in FREE_PHOTOS),
     ),
 ]
 
 
-# --- fetching ----------------------------------------------------------------------------------------------------------
+# --- fetching ---------------------------------------------------------------------------------------------------------
 
 
 def download(source: Source, folder: pathlib.Path) -> pathlib.Path:
     """Fetches the archive of a package into an empty folder and checks it."""
-    complaint = f"{source.package} could not be fetched"
+    complaint = f"{source.package} could not be fetched (start again when the network is there)"
     if source.options is NPM:
         run_quietly([shutil.which("npm"), "pack", "--silent", source.package], complaint, folder)
     else:
@@ -237,7 +238,12 @@ def licences() -> str:
     lines = []
     for source in SOURCES:
         client = "npm" if source.options is NPM else "PyPI"
-        lines += [", ".join(listed(source)), f"    from {source.package} ({client})", f"    licence: {source.licence}", ""]
+        lines += [
+            ", ".join(listed(source)),
+            f"    from {source.package} ({client})",
+            f"    licence: {source.licence}",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -262,7 +268,9 @@ def fetch(directory: pathlib.Path, wanted: list[Source]):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", metavar="DIR", type=pathlib.Path, help="folder for everything; made if it is not there")
+    parser.add_argument(
+        "directory", metavar="DIR", type=pathlib.Path, help="folder for everything; made if it is not there"
+    )
     directory = parser.parse_args().directory
 
     def program():

@@ -4,6 +4,7 @@
 unpickler, so that a file can build tensors and plain containers and nothing else; neither torch nor TensorFlow is
 needed. Every fault of a file is an `Unreadable` whose text is one line.
 """
+
 import collections
 import dataclasses
 import difflib
@@ -62,16 +63,18 @@ def recognise(path: pathlib.Path):
     if start.startswith(b"\x80") and len(start) > 1 and 2 <= start[1] <= 5:
         return "a torch checkpoint or a pickle of arrays", read_pickle
     if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-        raise Unreadable(f"{path}: expected weights, but it is text (an error page or a pointer?): fetch the file itself")
+        raise Unreadable(
+            f"{path}: expected weights, but it is text (an error page or a pointer?): fetch the file itself"
+        )
     if path.suffix == ".pb":
         return "a frozen TensorFlow graph", read_frozen_graph
     raise Unreadable(
-        f"{path}: expected a torch checkpoint (.pth), Keras weights (.h5, .keras) or a frozen graph (.pb), but its first "
-        "bytes are none of these: fetch it again, or export the model to one of them"
+        f"{path}: expected a torch checkpoint (.pth), Keras weights (.h5, .keras) or a frozen graph (.pb), but its "
+        "first bytes are none of these: fetch it again, or export the model to one of them"
     )
 
 
-# --- pickles -----------------------------------------------------------------------------------------------------------
+# --- pickles ----------------------------------------------------------------------------------------------------------
 
 DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": ml_dtypes.bfloat16, "Long": "<i8", "Int": "<i4",
@@ -79,7 +82,16 @@ DTYPES = {
 }  # fmt: skip
 TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Where training scripts keep the state dict, averaged weights first.
-WRAPPERS = ["state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "network", "net"]
+WRAPPERS = [
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "network",
+    "net",
+]
 
 
 @dataclasses.dataclass
@@ -93,8 +105,8 @@ class Storage:
     def fill(self, raw: bytes, key: str):
         if len(raw) != self.count * self.dtype.itemsize:
             raise Unreadable(
-                f"expected {self.count * self.dtype.itemsize} bytes of tensor storage {key}, found {len(raw)}: the file is "
-                "cut short or damaged, fetch it again"
+                f"expected {self.count * self.dtype.itemsize} bytes of tensor storage {key}, found {len(raw)}: the "
+                "file is cut short or damaged, fetch it again"
             )
         self.data = np.frombuffer(raw, self.dtype)
 
@@ -192,8 +204,8 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         if (module, name) not in ALLOWED:
             raise Unreadable(
-                f"expected a state dict of tensors, but the pickle asks for {module}.{name}, which is not allowed: save the "
-                "state dict alone, torch.save(model.state_dict(), PATH)"
+                f"expected a state dict of tensors, but the pickle asks for {module}.{name}, which is not allowed: "
+                "save the state dict alone, torch.save(model.state_dict(), PATH)"
             )
         return ALLOWED[module, name]
 
@@ -222,7 +234,9 @@ def read_pickle(path: pathlib.Path, until: str | None) -> Model:
             if storage is None:
                 raise Unreadable(f"expected storage {key} to belong to a tensor: fetch the file again")
             if int.from_bytes(file.read(8), "little") != storage.count:
-                raise Unreadable(f"expected storage {key} of {storage.count} elements: the file is cut short, fetch it again")
+                raise Unreadable(
+                    f"expected storage {key} of {storage.count} elements: the file is cut short, fetch it again"
+                )
             storage.fill(file.read(storage.count * storage.dtype.itemsize), key)
     return state_dict(value, until)
 
@@ -236,8 +250,8 @@ def read_zip(path: pathlib.Path, until: str | None) -> Model:
         pickles = [name for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
         if len(pickles) != 1:
             raise Unreadable(
-                "expected data.pkl (torch) or config.json and model.weights.h5 (Keras) in the zip: unpack it and convert "
-                "the weights file inside, or save the model again"
+                "expected data.pkl (torch) or config.json and model.weights.h5 (Keras) in the zip: unpack it and "
+                "convert the weights file inside, or save the model again"
             )
         root = pickles[0].removesuffix("data.pkl")
         little_endian(root + "byteorder" not in names or archive.read(root + "byteorder").strip() == b"little")
@@ -275,7 +289,7 @@ def state_dict(value, until: str | None) -> Model:
     return Model(tensors)
 
 
-# --- Keras -------------------------------------------------------------------------------------------------------------
+# --- Keras ------------------------------------------------------------------------------------------------------------
 
 # Variables of each kind of layer, in Keras' order; a layer without a bias has one fewer.
 VARIABLES = {
@@ -341,7 +355,9 @@ def nodes_under(until: str, reads: dict[str, set[str]]) -> set[str]:
     """`until` and everything that it depends on, in a graph given as the inputs of each node."""
     if until not in reads:
         close = difflib.get_close_matches(until, reads, 3, 0.4)
-        raise Unreadable(f"expected --until to name one of its {len(reads)} nodes, not {until!r}: did you mean {close}?")
+        raise Unreadable(
+            f"expected --until to name one of its {len(reads)} nodes, not {until!r}: did you mean {close}?"
+        )
     found, todo = set(), [until]
     while todo:
         node = todo.pop()
@@ -471,7 +487,7 @@ def kind_of(layer: str, variables: dict[str, np.ndarray]) -> str:
     kernel = variables.get("depthwise_kernel", variables.get("kernel", np.empty(0)))
     if kernel.ndim == 2:
         return "dense"
-    if "depthwise_kernel" in variables or kernel.ndim == 4 and kernel.shape[2] > kernel.shape[3] == 1:
+    if "depthwise_kernel" in variables or (kernel.ndim == 4 and kernel.shape[2] > kernel.shape[3] == 1):
         return "depthwise_conv2d"
     return "conv2d" if kernel.ndim == 4 else layer
 
@@ -502,7 +518,7 @@ def read_numbered_layers(file: h5py.File, title: str, until: str | None) -> Mode
     return model
 
 
-# --- frozen graphs -----------------------------------------------------------------------------------------------------
+# --- frozen graphs ----------------------------------------------------------------------------------------------------
 
 # The part of TensorFlow's GraphDef that weights need: message -> (field, number, type); `[]` marks a repeated field.
 GRAPH = {
@@ -518,7 +534,12 @@ GRAPH = {
     ],
 }  # fmt: skip
 # TensorFlow's number of each float type, and the list that holds its values where there are no raw bytes.
-FLOATS = {1: ("<f4", "float_values"), 2: ("<f8", "double_values"), 14: ("bfloat16", "half_values"), 19: ("<f2", "half_values")}
+FLOATS = {
+    1: ("<f4", "float_values"),
+    2: ("<f8", "double_values"),
+    14: ("bfloat16", "half_values"),
+    19: ("<f2", "half_values"),
+}
 AVERAGE = "/ExponentialMovingAverage"
 WEIGHT_NAMES = {
     "weights", "depthwise_weights", "pointwise_weights", "biases", "gamma", "beta", "moving_mean", "moving_variance",

@@ -1,0 +1,229 @@
+//! Every dense convolution kernel of every ISA against the reference.
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use sepconv::conv::{ConvShape, PackedConv};
+use sepconv::depthwise::Padding;
+use sepconv::reference::{self, Window};
+use sepconv::{Clamp, ConvKernel, Epilogue, View, ViewMut};
+
+#[derive(Debug, Clone)]
+struct Case {
+    height: usize,
+    width: usize,
+    inputs: usize,
+    outputs: usize,
+    window: (usize, usize),
+    stride: usize,
+    padding: Padding,
+    gaps: Gaps,
+    guard: Guard,
+    shift: usize,
+    kind: Kind,
+    residual: bool,
+    clamp: Clamp,
+    seed: u64,
+}
+
+/// The stems: 3x3 stride 2 on three channels, 3x3 stride 1, 1x1 stride 2.
+fn stems() -> [Case; 3] {
+    let stem = Case {
+        height: 17,
+        width: 19,
+        inputs: 3,
+        outputs: 32,
+        window: (3, 3),
+        stride: 2,
+        padding: Padding::all(1),
+        gaps: Gaps::None,
+        guard: Guard::After,
+        shift: 0,
+        kind: Kind::Floats,
+        residual: false,
+        clamp: Clamp::RELU6,
+        seed: 1,
+    };
+    let second = Case { inputs: 32, outputs: 64, stride: 1, padding: Padding::default(), ..stem.clone() };
+    let digits = Case { inputs: 1, outputs: 16, window: (1, 1), padding: Padding::default(), ..stem.clone() };
+    [stem, second, digits]
+}
+
+impl Case {
+    fn possible(&self) -> bool {
+        let Padding { top, bottom, left, right } = self.padding;
+        let small = top.max(bottom) < self.window.0 && left.max(right) < self.window.1;
+        small && self.padding.output((self.height, self.width), self.window, self.stride).is_some()
+    }
+
+    fn check(&self, kernel: &'static ConvKernel) {
+        let context = format!("{} {self:?}", kernel.name());
+        let Case { height, width, inputs, outputs, window, stride, padding, gaps, guard, shift, kind, clamp, .. } = *self;
+        let mut numbers = Numbers(self.seed);
+        let shape = (height, width, inputs);
+        let input = numbers.take(height * width * inputs, kind);
+        let depth = window.0 * window.1 * inputs;
+        let (weights, bias) = (numbers.take(outputs * depth, kind), numbers.take(outputs, kind));
+        let (out_height, out_width) = padding.output((height, width), window, stride).expect(&context);
+        let (source, target) = (layout(height, width, inputs, gaps), layout(out_height, out_width, outputs, gaps));
+        let residual = self.residual.then(|| numbers.take(target.pixels() * outputs, kind));
+
+        let packed = PackedConv::new(kernel, ConvShape { window, stride, inputs, outputs }, &weights, &bias).expect(&context);
+        let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
+        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
+        let epilogue = Epilogue {
+            residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, target).expect(&context)),
+            clamp,
+        };
+        let view = ViewMut::new(&mut output, target).expect(&context);
+        packed.run(padding, View::new(&buffer, source).expect(&context), epilogue, view).expect(&context);
+        output.check(&target, &context);
+
+        let window = Window { size: window, stride, padding };
+        let want = reference::conv(&input, shape, window, outputs, (&weights, &bias), residual.as_deref(), clamp);
+        let bounds = (!exact(kernel.isa())).then(|| {
+            let (weights, bias) = (abs(&weights), abs(&bias));
+            let residual = residual.as_deref().map(abs);
+            let sums = reference::conv(&abs(&input), shape, window, outputs, (&weights, &bias), residual.as_deref(), Clamp::NONE);
+            bound(sums, depth)
+        });
+        assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);
+    }
+}
+
+/// Runs `test` on every kernel and asserts that each was reached.
+fn every_kernel(test: impl Fn(&'static ConvKernel)) {
+    let mut ran = 0;
+    for kernels in every_isa() {
+        assert!(kernels.conv().iter().any(|kernel| !kernel.is_trial()), "{} ships none", kernels.isa());
+        for kernel in kernels.conv() {
+            test(kernel);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, every_isa().iter().map(|kernels| kernels.conv().len()).sum::<usize>());
+    assert!(ran > 0);
+}
+
+#[test]
+fn exact_on_small_integers() {
+    every_kernel(|kernel| stems().iter().for_each(|stem| Case { kind: Kind::Integers, ..stem.clone() }.check(kernel)));
+}
+
+#[test]
+fn ordered_like_the_reference() {
+    every_kernel(|kernel| stems().iter().for_each(|stem| Case { residual: true, ..stem.clone() }.check(kernel)));
+}
+
+#[test]
+fn ragged_around_the_tile() {
+    every_kernel(|kernel| {
+        for stem in stems() {
+            for outputs in 1..=2 * kernel.columns() + 1 {
+                Case { outputs, height: 4, width: 3 + outputs % 9, gaps: Gaps::Prime, ..stem.clone() }.check(kernel);
+            }
+            for width in 3..4 * kernel.rows() {
+                Case { width, height: 3, ..stem.clone() }.check(kernel);
+            }
+        }
+    });
+}
+
+#[test]
+fn borders_alone_and_together() {
+    every_kernel(|kernel| {
+        let sides = 0..3usize.pow(4);
+        for padding in sides.map(|i| Padding { top: i % 3, bottom: i / 3 % 3, left: i / 9 % 3, right: i / 27 }) {
+            for (height, width) in [(1, 1), (1, 5), (2, 2), (3, 3), (5, 4), (4, 9)] {
+                for gaps in [Gaps::None, Gaps::Prime] {
+                    for stem in &stems()[..2] {
+                        let case = Case { height, width, padding, gaps, inputs: 2, outputs: 5, ..stem.clone() };
+                        if case.possible() {
+                            case.check(kernel);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn guards_untouched_at_every_alignment() {
+    every_kernel(|kernel| {
+        for guard in [Guard::Before, Guard::After] {
+            for shift in 0..16 {
+                for stem in stems() {
+                    let (height, width) = (3 + shift % 4, 3 + shift % 7);
+                    Case { guard, shift, height, width, outputs: 1 + shift, residual: true, ..stem }.check(kernel);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn specials_survive_the_clamp() {
+    every_kernel(|kernel| {
+        for seed in 0..6 {
+            for stem in stems() {
+                Case { kind: Kind::Specials, inputs: 1, seed, height: 5, width: 6, ..stem }.check(kernel);
+            }
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn any_shape(
+        (height, width) in (1usize..10, 1usize..20),
+        (inputs, outputs) in (1usize..9, 1usize..40),
+        window in (1usize..5, 1usize..5),
+        stride in 1usize..4,
+        (top, bottom, left, right) in (0usize..4, 0usize..4, 0usize..4, 0usize..4),
+        (primes, after, residual) in any::<(bool, bool, bool)>(),
+        (lo, hi) in (-1.0f32..0.5, 0.5f32..8.0),
+        shift in 0usize..16,
+        seed in any::<u64>(),
+    ) {
+        let case = Case {
+            height,
+            width,
+            inputs,
+            outputs,
+            window,
+            stride,
+            padding: Padding { top, bottom, left, right },
+            gaps: if primes { Gaps::Prime } else { Gaps::None },
+            guard: if after { Guard::After } else { Guard::Before },
+            shift,
+            kind: Kind::Floats,
+            residual,
+            clamp: Clamp { lo, hi },
+            seed,
+        };
+        if case.possible() {
+            every_kernel(|kernel| case.check(kernel));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let kernel = &every_isa()[0].conv()[0];
+    let shape = ConvShape { window: (3, 3), stride: 2, inputs: 1, outputs: 2 };
+    assert!(PackedConv::new(kernel, ConvShape { stride: 0, ..shape }, &[0.0; 18], &[0.0; 2]).is_err());
+    assert!(PackedConv::new(kernel, shape, &[0.0; 17], &[0.0; 2]).is_err());
+    let packed = PackedConv::new(kernel, shape, &[0.0; 18], &[0.0; 2]).unwrap();
+    let (input, mut output) = ([0.0; 9], [0.0; 8]);
+    let mut run = |padding, (height, width)| {
+        let output = ViewMut::tight(&mut output, height, width, 2).unwrap();
+        let input = View::tight(&input, 3, 3, 1).unwrap();
+        packed.run(padding, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(Padding::all(1), (2, 2)), Ok(()));
+    assert!(run(Padding::all(3), (2, 2)).unwrap_err().contains("less than the window"));
+    assert!(run(Padding::all(1), (1, 2)).unwrap_err().contains("expected 2x2x2"));
+}

@@ -1,0 +1,236 @@
+//! Every pointwise kernel of every ISA against the reference.
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use sepconv::pointwise::PackedPointwise;
+use sepconv::{Clamp, Epilogue, PointwiseKernel, View, ViewMut, reference};
+
+#[derive(Debug, Clone)]
+struct Case {
+    height: usize,
+    width: usize,
+    k: usize,
+    n: usize,
+    stride: usize,
+    gaps: Gaps,
+    guard: Guard,
+    shift: usize,
+    kind: Kind,
+    residual: bool,
+    clamp: Clamp,
+    /// Where K is cut; 0 leaves it whole.
+    cut: usize,
+    seed: u64,
+}
+
+impl Case {
+    fn new(m: usize, k: usize, n: usize) -> Self {
+        Case {
+            height: 1,
+            width: m,
+            k,
+            n,
+            stride: 1,
+            gaps: Gaps::None,
+            guard: Guard::After,
+            shift: 0,
+            kind: Kind::Floats,
+            residual: false,
+            clamp: Clamp::NONE,
+            cut: 0,
+            seed: 1,
+        }
+    }
+
+    fn check(&self, kernel: &'static PointwiseKernel) {
+        let context = format!("{} {self:?}", kernel.name());
+        let Case { height, width, k, n, stride, gaps, guard, shift, kind, clamp, .. } = *self;
+        let mut numbers = Numbers(self.seed);
+        let (input, weights) = (numbers.take(height * width * k, kind), numbers.take(n * k, kind));
+        let bias = numbers.take(n, kind);
+        let target = layout(height.div_ceil(stride), width.div_ceil(stride), n, gaps);
+        let m = target.pixels();
+        let residual = self.residual.then(|| numbers.take(m * n, kind));
+
+        let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).expect(&context);
+        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
+        let mut output = Guarded::new(extent(&target), guard, shift);
+        let parts = if self.cut > 0 { vec![0..self.cut, self.cut..k] } else { vec![0..k] };
+        for channels in parts {
+            let source = layout(height, width, channels.len(), gaps);
+            let part: Vec<f32> =
+                input.chunks_exact(k.max(1)).flat_map(|pixel| pixel[channels.clone()].to_vec()).collect();
+            let buffer = spread(&part, &source, guard, shift);
+            let epilogue = Epilogue {
+                residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, target).expect(&context)),
+                clamp,
+            };
+            let epilogue = if channels.end == k { epilogue } else { Epilogue::clamp(Clamp::NONE) };
+            let output = ViewMut::new(&mut output, target).expect(&context);
+            let input = View::new(&buffer, source).expect(&context);
+            packed.run_channels(channels, stride, input, epilogue, output).expect(&context);
+        }
+        output.check(&target, &context);
+
+        // The reference has no stride: it gets the pixels that are read.
+        let read: Vec<f32> = (0..height)
+            .step_by(stride)
+            .flat_map(|y| (0..width).step_by(stride).map(move |x| y * width + x))
+            .flat_map(|pixel| input[pixel * k..][..k].to_vec())
+            .collect();
+        let want = reference::pointwise(&read, (m, k, n), &weights, &bias, residual.as_deref(), clamp);
+        let bounds = (!exact(kernel.isa())).then(|| {
+            let residual = residual.as_deref().map(abs);
+            bound(reference::pointwise(&abs(&read), (m, k, n), &abs(&weights), &abs(&bias), residual.as_deref(), Clamp::NONE), k)
+        });
+        assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);
+    }
+}
+
+/// Runs `test` on every kernel and asserts that each was reached.
+fn every_kernel(test: impl Fn(&'static PointwiseKernel)) {
+    let mut ran = 0;
+    for kernels in every_isa() {
+        assert!(kernels.pointwise().iter().any(|kernel| !kernel.is_trial()), "{} ships none", kernels.isa());
+        for kernel in kernels.pointwise() {
+            test(kernel);
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, every_isa().iter().map(|kernels| kernels.pointwise().len()).sum::<usize>());
+    assert!(ran > 0);
+}
+
+#[test]
+fn exact_on_small_integers() {
+    every_kernel(|kernel| {
+        for k in [0, 1, 3, 4, 5, 16, 33] {
+            Case { kind: Kind::Integers, ..Case::new(2 * kernel.rows() + 1, k, kernel.columns() + 3) }.check(kernel);
+        }
+    });
+}
+
+#[test]
+fn ordered_like_the_reference() {
+    every_kernel(|kernel| {
+        for (k, residual) in [(7, false), (64, true), (257, true)] {
+            Case { residual, clamp: Clamp::RELU6, ..Case::new(3 * kernel.rows() + 2, k, 2 * kernel.columns() + 1) }
+                .check(kernel);
+        }
+    });
+}
+
+#[test]
+fn ragged_around_the_tile() {
+    every_kernel(|kernel| {
+        for m in 0..=2 * kernel.rows() + 13 {
+            Case { gaps: Gaps::Prime, residual: m % 2 == 0, ..Case::new(m, 5, kernel.lanes() + 1) }.check(kernel);
+        }
+        for n in 1..=2 * kernel.columns() + 1 {
+            let m = 1 + n % 13;
+            Case { gaps: Gaps::Prime, residual: n % 2 == 0, clamp: Clamp::RELU, ..Case::new(m, 6, n) }.check(kernel);
+        }
+    });
+}
+
+#[test]
+fn strided_like_a_shortcut() {
+    every_kernel(|kernel| {
+        for (height, width) in [(1, 1), (2, 2), (3, 5), (7, 7), (6, 9)] {
+            for gaps in [Gaps::None, Gaps::Prime] {
+                Case { height, width, stride: 2, gaps, residual: true, ..Case::new(0, 9, 17) }.check(kernel);
+            }
+        }
+    });
+}
+
+#[test]
+fn continued_where_k_is_cut() {
+    every_kernel(|kernel| {
+        for cut in [1, 4, 7, 12] {
+            let case = Case { cut, residual: true, clamp: Clamp::RELU, ..Case::new(11, 13, kernel.columns() + 5) };
+            case.check(kernel);
+        }
+    });
+}
+
+#[test]
+fn guards_untouched_at_every_alignment() {
+    every_kernel(|kernel| {
+        for guard in [Guard::Before, Guard::After] {
+            for shift in 0..16 {
+                let n = kernel.columns() + 1 + shift % 7;
+                Case { guard, shift, residual: true, ..Case::new(1 + shift, 4 + shift, n) }.check(kernel);
+                let case = Case { guard, shift, gaps: Gaps::Prime, ..Case::new(5, 9, 1 + shift) };
+                case.check(kernel);
+            }
+        }
+    });
+}
+
+#[test]
+fn specials_survive_the_clamp() {
+    every_kernel(|kernel| {
+        for seed in 0..8 {
+            for clamp in [Clamp::NONE, Clamp::RELU, Clamp::RELU6, Clamp { lo: -0.5, hi: 0.25 }] {
+                let case = Case { kind: Kind::Specials, seed, clamp, residual: seed % 2 == 0, ..Case::new(9, 2, 21) };
+                case.check(kernel);
+            }
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #[test]
+    fn any_shape(
+        height in 1usize..6,
+        width in 1usize..20,
+        k in 0usize..70,
+        n in 1usize..80,
+        stride in 1usize..3,
+        (primes, after, residual) in any::<(bool, bool, bool)>(),
+        (lo, hi) in (-1.0f32..0.5, 0.5f32..8.0),
+        cut in 0usize..70,
+        shift in 0usize..16,
+        seed in any::<u64>(),
+    ) {
+        let case = Case {
+            height,
+            width,
+            k,
+            n,
+            stride,
+            gaps: if primes { Gaps::Prime } else { Gaps::None },
+            guard: if after { Guard::After } else { Guard::Before },
+            shift,
+            kind: Kind::Floats,
+            residual,
+            clamp: Clamp { lo, hi },
+            cut: if cut < k { cut } else { 0 },
+            seed,
+        };
+        every_kernel(|kernel| case.check(kernel));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let kernel = &every_isa()[0].pointwise()[0];
+    assert!(PackedPointwise::new(kernel, 3, 2, &[0.0; 5], &[0.0; 2]).is_err());
+    assert!(PackedPointwise::new(kernel, usize::MAX, 2, &[0.0; 6], &[0.0; 2]).is_err());
+    let packed = PackedPointwise::new(kernel, 3, 2, &[0.0; 6], &[0.0; 2]).unwrap();
+    let (input, mut output) = ([0.0; 12], [0.0; 8]);
+    let mut run = |channels: std::ops::Range<usize>, stride, (height, width, outputs)| {
+        let input = View::tight(&input, 2, 2, 3).unwrap();
+        let output = ViewMut::tight(&mut output, height, width, outputs).unwrap();
+        packed.run_channels(channels, stride, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(0..3, 1, (2, 2, 2)), Ok(()));
+    assert!(run(0..4, 1, (2, 2, 2)).unwrap_err().contains("0..4"));
+    assert!(run(0..2, 1, (2, 2, 2)).unwrap_err().contains("expected 2x2x2"));
+    assert!(run(0..3, 0, (2, 2, 2)).unwrap_err().contains("stride"));
+    assert!(run(0..3, 2, (2, 2, 2)).unwrap_err().contains("expected 1x1x2"));
+}

@@ -1,0 +1,73 @@
+//! Which kernel each shape gets, by name, and what each ISA has.
+
+mod common;
+
+use common::every_isa;
+use sepconv::{Isa, select};
+
+/// Pixels, output channels, and the kernel on AVX2, NEON and the portable tier.
+const POINTWISE: [(usize, usize, [&str; 3]); 9] = [
+    (1, 1000, ["pw_f32_1x64_avx2", "pw_f32_1x32_neon", "pw_f32_8x16_portable"]),
+    (2, 1000, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (12544, 64, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (12544, 96, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (3136, 24, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (3136, 72, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (784, 144, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (361, 728, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+    (49, 1024, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable"]),
+];
+
+fn column(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx2 => 0,
+        Isa::Neon => 1,
+        _ => 2,
+    }
+}
+
+#[test]
+fn shapes_get_their_kernels() {
+    for kernels in every_isa() {
+        let isa = kernels.isa();
+        for (m, n, names) in POINTWISE {
+            assert_eq!(select::pointwise(kernels, m, n).unwrap().name(), names[column(isa)], "{m} pixels, {n} outputs");
+        }
+        let depthwise = [1, 2].map(|stride| select::depthwise(kernels, stride).unwrap().name());
+        let expected = [
+            ["dw3x3s1_f32_2x4x8_avx2", "dw3x3s2_f32_2x4x8_avx2"],
+            ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_2x4x4_neon"],
+            ["dw3x3s1_f32_1x4x16_portable", "dw3x3s2_f32_1x4x16_portable"],
+        ];
+        assert_eq!(depthwise, expected[column(isa)]);
+        assert!(select::depthwise(kernels, 3).is_err());
+        let conv = ["conv_f32_6x16_avx2", "conv_f32_8x8_neon", "conv_f32_8x16_portable"];
+        assert_eq!(select::conv(kernels).unwrap().name(), conv[column(isa)]);
+    }
+}
+
+#[test]
+fn every_kernel_has_its_own_name_and_a_reason() {
+    for kernels in every_isa() {
+        let pointwise = kernels.pointwise().iter().map(|kernel| (kernel.name(), kernel.isa(), kernel.reason()));
+        let depthwise = kernels.depthwise().iter().map(|kernel| (kernel.name(), kernel.isa(), kernel.reason()));
+        let conv = kernels.conv().iter().map(|kernel| (kernel.name(), kernel.isa(), kernel.reason()));
+        let all: Vec<_> = pointwise.chain(depthwise).chain(conv).collect();
+        for (i, (name, isa, reason)) in all.iter().enumerate() {
+            assert!(name.ends_with(isa.name()) && *isa == kernels.isa(), "{name}");
+            assert!(!reason.is_empty(), "{name}");
+            assert!(all[..i].iter().all(|(other, ..)| other != name), "{name} twice");
+        }
+    }
+}
+
+#[test]
+fn the_best_isa_is_the_last_supported_one() {
+    let supported = Isa::supported();
+    assert_eq!(supported[0], Isa::Portable);
+    assert_eq!(Some(&Isa::best()), supported.last());
+    for isa in Isa::ALL {
+        assert_eq!(isa.kernels().is_ok(), supported.contains(&isa), "{isa}");
+        assert_eq!(isa.name().parse::<Isa>().unwrap(), isa);
+    }
+}
