@@ -327,6 +327,8 @@ mod generate {
         } else {
             build.std("gnu11").flag("-ffp-contract=off").flag("-fno-math-errno");
             build.flags(isa.flags);
+            // gcc's choice of induction variables gives each pixel of a window a register of its own; then it spills.
+            build.flag_if_supported("-fno-ivopts");
         }
         // An absent compiler and a compiler that finds an error are told apart by starting it once.
         let mut probe = Command::new(compiler.path());
