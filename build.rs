@@ -168,7 +168,10 @@ mod generate {
                 (format!("dw3x3s{stride}"), tile)
             }
             (op @ ("pointwise" | "conv"), ..) => {
-                return Err(format!("op {op:?} takes tile = [pixels, output channels] and no stride, got {:?}", row.tile));
+                return Err(format!(
+                    "op {op:?} takes tile = [pixels, output channels] and no stride, got {:?}",
+                    row.tile
+                ));
             }
             ("depthwise", ..) => {
                 return Err("op \"depthwise\" takes stride = 1 or 2 and tile = [rows, columns, channels]".into());
@@ -250,10 +253,8 @@ mod generate {
             for Field(name, kind) in *fields {
                 let (c_type, size) = kind.c();
                 let _ = writeln!(c, "    {c_type}{name};");
-                let _ = writeln!(
-                    layout,
-                    "_Static_assert(offsetof(struct sepconv_{op}, {name}) == {offset}, \"layout\");"
-                );
+                let _ =
+                    writeln!(layout, "_Static_assert(offsetof(struct sepconv_{op}, {name}) == {offset}, \"layout\");");
                 offset += size;
             }
             let size = offset.next_multiple_of(8);
@@ -318,7 +319,14 @@ mod generate {
     /// Compiles the expanded sources of one ISA into one static library.
     fn compile(isa: &Isa, kernels: &Path, out: &Path, sources: &[PathBuf]) -> Result<(), String> {
         let mut build = cc::Build::new();
-        build.files(sources).include(kernels).include(out).opt_level(3).debug(false).warnings(true).cargo_warnings(false);
+        build
+            .files(sources)
+            .include(kernels)
+            .include(out)
+            .opt_level(3)
+            .debug(false)
+            .warnings(true)
+            .cargo_warnings(false);
         build.force_frame_pointer(false).cargo_metadata(true);
         let compiler = build.try_get_compiler().map_err(|error| no_compiler(&error.to_string()))?;
         if compiler.is_like_msvc() {

@@ -141,9 +141,11 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => format!("embedded/{i}"),
     };
     let top = if labels.is_empty() { arguments.top } else { 1 };
-    let top_of = |(i, p): (usize, &Vec<f32>)| Image { file: file(i), top: guesses(p, names.as_deref(), background, top) };
+    let top_of =
+        |(i, p): (usize, &Vec<f32>)| Image { file: file(i), top: guesses(p, names.as_deref(), background, top) };
     let guessed: Vec<Image> = probabilities.iter().enumerate().map(top_of).collect();
-    let right = |(image, label): (&Image, &u8)| image.top.first().is_some_and(|guess| guess.class == usize::from(*label));
+    let right =
+        |(image, label): (&Image, &u8)| image.top.first().is_some_and(|guess| guess.class == usize::from(*label));
     let accuracy = (!labels.is_empty())
         .then(|| guessed.iter().zip(&labels).filter(|&pair| right(pair)).count() as f64 / labels.len() as f64);
 

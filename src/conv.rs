@@ -57,15 +57,30 @@ impl PackedConv {
     }
 
     /// Computes the whole output. `padding` is smaller than the window on each side.
-    pub fn run(&self, padding: Padding, input: View<'_>, epilogue: Epilogue<'_>, mut output: ViewMut<'_>) -> Result<()> {
+    pub fn run(
+        &self,
+        padding: Padding,
+        input: View<'_>,
+        epilogue: Epilogue<'_>,
+        mut output: ViewMut<'_>,
+    ) -> Result<()> {
         let (source, target, window) = (input.layout(), output.layout(), self.shape.window);
         source.expect("conv input", source.height, source.width, self.shape.inputs)?;
         if padding.top.max(padding.bottom) >= window.0 || padding.left.max(padding.right) >= window.1 {
-            return Err(Error::shape("conv padding", format!("{padding:?}"), format!("less than the window, {window:?}")));
+            return Err(Error::shape(
+                "conv padding",
+                format!("{padding:?}"),
+                format!("less than the window, {window:?}"),
+            ));
         }
-        let (height, width) = padding
-            .output((source.height, source.width), window, self.shape.stride)
-            .ok_or_else(|| Error::shape("conv input", format!("{}x{}", source.height, source.width), format!("at least {window:?} with its padding")))?;
+        let (height, width) =
+            padding.output((source.height, source.width), window, self.shape.stride).ok_or_else(|| {
+                Error::shape(
+                    "conv input",
+                    format!("{}x{}", source.height, source.width),
+                    format!("at least {window:?} with its padding"),
+                )
+            })?;
         target.expect("conv output", height, width, self.shape.outputs)?;
         epilogue.check(&target)?;
         // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.

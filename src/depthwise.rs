@@ -119,9 +119,14 @@ impl PackedDepthwise {
         if sides.iter().any(|&side| side >= WINDOW) {
             return Err(Error::shape("depthwise padding", format!("{padding:?}"), "0, 1 or 2 on each side"));
         }
-        let (height, width) = padding
-            .output((source.height, source.width), (WINDOW, WINDOW), self.kernel.stride)
-            .ok_or_else(|| Error::shape("depthwise input", format!("{}x{}", source.height, source.width), "at least 3x3 with its padding"))?;
+        let (height, width) =
+            padding.output((source.height, source.width), (WINDOW, WINDOW), self.kernel.stride).ok_or_else(|| {
+                Error::shape(
+                    "depthwise input",
+                    format!("{}x{}", source.height, source.width),
+                    "at least 3x3 with its padding",
+                )
+            })?;
         target.expect("depthwise output", height, width, self.channels)?;
         epilogue.check(&target)?;
         // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.

@@ -164,7 +164,11 @@ impl Plan {
         observe: &mut dyn FnMut(usize, &[View<'_>]),
     ) -> Result<()> {
         if !self.observed {
-            return Err(Error::shape("plan", "one built without `observed`", "one built with `Options { observed: true, .. }`"));
+            return Err(Error::shape(
+                "plan",
+                "one built without `observed`",
+                "one built with `Options { observed: true, .. }`",
+            ));
         }
         self.run_steps(workspace, input, output, &mut |index, views| observe(index, views), &mut |step, base| {
             for task in 0..step.tasks() {
@@ -229,11 +233,7 @@ impl Plan {
         expect("input", input.len(), self.input_len(), format!("{batch} x {height} x {width} x {channels}, NHWC"))?;
         expect("output", output.len(), self.output_len(), format!("{batch} x {}", self.network.classes()))?;
         expect("workspace", workspace.buffer.len(), self.workspace, "make it with `Plan::workspace`".into())?;
-        Ok(Base {
-            input: input.as_ptr(),
-            output: output.as_mut_ptr(),
-            workspace: workspace.buffer.as_mut_ptr(),
-        })
+        Ok(Base { input: input.as_ptr(), output: output.as_mut_ptr(), workspace: workspace.buffer.as_mut_ptr() })
     }
 }
 

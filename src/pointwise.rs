@@ -68,13 +68,7 @@ impl PackedPointwise {
 
     /// Computes every output pixel from the input pixel at the same place; with a `stride` of 2, from every other pixel of
     /// every other row, starting at the first (the shortcut of Xception).
-    pub fn run(
-        &self,
-        stride: usize,
-        input: View<'_>,
-        epilogue: Epilogue<'_>,
-        output: ViewMut<'_>,
-    ) -> Result<()> {
+    pub fn run(&self, stride: usize, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         self.run_channels(0..self.inputs, stride, input, epilogue, output)
     }
 
@@ -91,7 +85,11 @@ impl PackedPointwise {
     ) -> Result<()> {
         let (source, target) = (input.layout(), output.layout());
         if channels.start > channels.end || channels.end > self.inputs {
-            return Err(Error::shape("pointwise channels", format!("{channels:?}"), format!("a part of 0..{}", self.inputs)));
+            return Err(Error::shape(
+                "pointwise channels",
+                format!("{channels:?}"),
+                format!("a part of 0..{}", self.inputs),
+            ));
         }
         if stride == 0 {
             return Err(Error::shape("pointwise stride", stride, "at least 1"));
@@ -120,7 +118,8 @@ impl PackedPointwise {
                 row: stride * source.row_stride,
                 width: target.width,
             };
-            let run = Run { pointer: output.as_mut_ptr().wrapping_add(y * target.row_stride), pixel: target.pixel_stride };
+            let run =
+                Run { pointer: output.as_mut_ptr().wrapping_add(y * target.row_stride), pixel: target.pixel_stride };
             // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.
             unsafe {
                 self.run_raw(

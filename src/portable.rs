@@ -152,7 +152,8 @@ impl Column {
             for (i, &sum) in acc.iter().enumerate() {
                 let mut v = sum;
                 if !self.residual.is_null() {
-                    v = simd.add_f32s(v, load(simd, self.residual.offset(i as isize * self.residual_pixel), self.lanes));
+                    v = simd
+                        .add_f32s(v, load(simd, self.residual.offset(i as isize * self.residual_pixel), self.lanes));
                 }
                 v = lower(simd, raise(simd, v, simd.splat_f32s(self.lo)), simd.splat_f32s(self.hi));
                 store(simd, self.output.offset(i as isize * self.output_pixel), self.lanes, v);
@@ -165,14 +166,38 @@ impl Column {
 macro_rules! with_pixels {
     ($count:expr, $n:ident => $tile:expr) => {
         match $count {
-            1 => { const $n: usize = 1; $tile }
-            2 => { const $n: usize = 2; $tile }
-            3 => { const $n: usize = 3; $tile }
-            4 => { const $n: usize = 4; $tile }
-            5 => { const $n: usize = 5; $tile }
-            6 => { const $n: usize = 6; $tile }
-            7 => { const $n: usize = 7; $tile }
-            _ => { const $n: usize = 8; $tile }
+            1 => {
+                const $n: usize = 1;
+                $tile
+            }
+            2 => {
+                const $n: usize = 2;
+                $tile
+            }
+            3 => {
+                const $n: usize = 3;
+                $tile
+            }
+            4 => {
+                const $n: usize = 4;
+                $tile
+            }
+            5 => {
+                const $n: usize = 5;
+                $tile
+            }
+            6 => {
+                const $n: usize = 6;
+                $tile
+            }
+            7 => {
+                const $n: usize = 7;
+                $tile
+            }
+            _ => {
+                const $n: usize = 8;
+                $tile
+            }
         }
     };
 }
@@ -254,7 +279,9 @@ impl WithSimd for &Conv {
                             residual: if p.residual.is_null() {
                                 p.residual
                             } else {
-                                p.residual.offset(y as isize * p.residual_row + x as isize * p.residual_pixel).add(first)
+                                p.residual
+                                    .offset(y as isize * p.residual_row + x as isize * p.residual_pixel)
+                                    .add(first)
                             },
                             residual_pixel: p.residual_pixel,
                             lo: p.lo,

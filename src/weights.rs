@@ -188,7 +188,8 @@ impl<'a> Reader<'a> {
             for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
                 let variance = f64::from(variance[i]) + norm.epsilon;
                 if variance <= 0.0 {
-                    let problem = format!("{}.running_var: element {i} is {}, expected none below 0", norm.name, variance);
+                    let problem =
+                        format!("{}.running_var: element {i} is {}, expected none below 0", norm.name, variance);
                     self.problems.push(problem);
                     return None;
                 }

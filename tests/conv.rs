@@ -59,7 +59,8 @@ impl Case {
 
     fn check(&self, kernel: &'static ConvKernel) {
         let context = format!("{} {self:?}", kernel.name());
-        let Case { height, width, inputs, outputs, window, stride, padding, gaps, guard, shift, kind, clamp, .. } = *self;
+        let Case { height, width, inputs, outputs, window, stride, padding, gaps, guard, shift, kind, clamp, .. } =
+            *self;
         let mut numbers = Numbers(self.seed);
         let shape = (height, width, inputs);
         let input = numbers.take(height * width * inputs, kind);
@@ -69,7 +70,8 @@ impl Case {
         let (source, target) = (layout(height, width, inputs, gaps), layout(out_height, out_width, outputs, gaps));
         let residual = self.residual.then(|| numbers.take(target.pixels() * outputs, kind));
 
-        let packed = PackedConv::new(kernel, ConvShape { window, stride, inputs, outputs }, &weights, &bias).expect(&context);
+        let packed =
+            PackedConv::new(kernel, ConvShape { window, stride, inputs, outputs }, &weights, &bias).expect(&context);
         let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
         let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
         let epilogue = Epilogue {
@@ -85,7 +87,15 @@ impl Case {
         let bounds = (!exact(kernel.isa())).then(|| {
             let (weights, bias) = (abs(&weights), abs(&bias));
             let residual = residual.as_deref().map(abs);
-            let sums = reference::conv(&abs(&input), shape, window, outputs, (&weights, &bias), residual.as_deref(), Clamp::NONE);
+            let sums = reference::conv(
+                &abs(&input),
+                shape,
+                window,
+                outputs,
+                (&weights, &bias),
+                residual.as_deref(),
+                Clamp::NONE,
+            );
             bound(sums, depth)
         });
         assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);

@@ -74,7 +74,15 @@ impl Case {
         let bounds = (!exact(kernel.isa())).then(|| {
             let (weights, bias) = (abs(&weights), abs(&bias));
             let residual = residual.as_deref().map(abs);
-            let sums = reference::depthwise(&abs(&input), shape, window, None, (&weights, &bias), residual.as_deref(), Clamp::NONE);
+            let sums = reference::depthwise(
+                &abs(&input),
+                shape,
+                window,
+                None,
+                (&weights, &bias),
+                residual.as_deref(),
+                Clamp::NONE,
+            );
             bound(sums, 9)
         });
         assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);
@@ -87,7 +95,11 @@ fn every_kernel(test: impl Fn(&'static DepthwiseKernel)) {
     for kernels in every_isa() {
         for stride in [1, 2] {
             let shipped = |kernel: &&DepthwiseKernel| kernel.stride() == stride && !kernel.is_trial();
-            assert!(kernels.depthwise().iter().any(|kernel| shipped(&kernel)), "{} ships no stride {stride}", kernels.isa());
+            assert!(
+                kernels.depthwise().iter().any(|kernel| shipped(&kernel)),
+                "{} ships no stride {stride}",
+                kernels.isa()
+            );
         }
         for kernel in kernels.depthwise() {
             test(kernel);
@@ -123,7 +135,8 @@ fn ragged_around_the_tile() {
             Case { gaps: Gaps::Prime, residual: channels % 2 == 0, ..Case::new(4, 5, channels) }.check(kernel);
         }
         for width in 1..=6 * kernel.columns() {
-            Case { gaps: Gaps::Prime, input_lo: (width % 2 == 0).then_some(-0.25), ..Case::new(5, width, 9) }.check(kernel);
+            Case { gaps: Gaps::Prime, input_lo: (width % 2 == 0).then_some(-0.25), ..Case::new(5, width, 9) }
+                .check(kernel);
         }
         for height in 1..=4 * kernel.rows() + 3 {
             Case { gaps: Gaps::Prime, clamp: Clamp::RELU, ..Case::new(height, 6, kernel.lanes()) }.check(kernel);
@@ -138,7 +151,11 @@ fn borders_alone_and_together() {
         for padding in sides.map(|i| Padding { top: i % 3, bottom: i / 3 % 3, left: i / 9 % 3, right: i / 27 }) {
             for height in [1, 2, 3, 4, 7, 8] {
                 for width in [1, 2, 3, 5, 10] {
-                    let case = Case { padding, input_lo: (width % 2 == 0).then_some(0.0), ..Case::new(height, width, kernel.lanes()) };
+                    let case = Case {
+                        padding,
+                        input_lo: (width % 2 == 0).then_some(0.0),
+                        ..Case::new(height, width, kernel.lanes())
+                    };
                     if case.possible(kernel.stride()) {
                         case.check(kernel);
                     }
@@ -154,7 +171,8 @@ fn guards_untouched_at_every_alignment() {
         for guard in [Guard::Before, Guard::After] {
             for shift in 0..16 {
                 let channels = kernel.lanes() + shift;
-                Case { guard, shift, residual: true, ..Case::new(3 + shift % 3, 4 + shift % 5, channels) }.check(kernel);
+                Case { guard, shift, residual: true, ..Case::new(3 + shift % 3, 4 + shift % 5, channels) }
+                    .check(kernel);
                 Case { guard, shift, gaps: Gaps::Prime, ..Case::new(4, 5, 1 + shift) }.check(kernel);
             }
         }
@@ -167,7 +185,8 @@ fn specials_survive_both_clamps() {
         for seed in 0..8 {
             for clamp in [Clamp::NONE, Clamp::RELU, Clamp::RELU6] {
                 let input_lo = [None, Some(0.0)][seed as usize % 2];
-                Case { kind: Kind::Specials, seed, clamp, input_lo, ..Case::new(6, 7, kernel.lanes() + 3) }.check(kernel);
+                Case { kind: Kind::Specials, seed, clamp, input_lo, ..Case::new(6, 7, kernel.lanes() + 3) }
+                    .check(kernel);
             }
         }
     });

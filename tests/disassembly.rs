@@ -69,9 +69,10 @@ impl Function {
 /// Disassembles every object of the kernel library; `None` where there is no `objdump`.
 fn functions() -> Option<Vec<Function>> {
     let directory = PathBuf::from(option_env!("SEPCONV_KERNELS_DIR")?);
-    let library = fs::read_dir(&directory).ok()?.flatten().find(|entry| {
-        entry.path().extension().is_some_and(|extension| extension == "a")
-    })?;
+    let library = fs::read_dir(&directory)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|extension| extension == "a"))?;
     let given = std::env::var("OBJDUMP").ok();
     let native = format!("{}-linux-gnu-objdump", std::env::consts::ARCH);
     for objdump in given.iter().map(String::as_str).chain([native.as_str(), "objdump"]) {
@@ -79,7 +80,10 @@ fn functions() -> Option<Vec<Function>> {
         let Some(output) = output.ok().filter(|output| output.status.success()) else { continue };
         return Some(parse(&String::from_utf8_lossy(&output.stdout)));
     }
-    assert!(std::env::var_os("SEPCONV_REQUIRE_OBJDUMP").is_none(), "SEPCONV_REQUIRE_OBJDUMP is set and no objdump works");
+    assert!(
+        std::env::var_os("SEPCONV_REQUIRE_OBJDUMP").is_none(),
+        "SEPCONV_REQUIRE_OBJDUMP is set and no objdump works"
+    );
     eprintln!("skipped: no objdump disassembles {}", library.path().display());
     None
 }
@@ -92,7 +96,9 @@ fn parse(text: &str) -> Vec<Function> {
         } else if let Some(name) = line.strip_suffix(">:").and_then(|line| line.split_once('<')) {
             functions.push(Function { name: format!("{object}/{}", name.1), instructions: Vec::new() });
         } else if let Some((address, code)) = line.split_once(":\t") {
-            let (Ok(address), Some(function)) = (u64::from_str_radix(address.trim(), 16), functions.last_mut()) else { continue };
+            let (Ok(address), Some(function)) = (u64::from_str_radix(address.trim(), 16), functions.last_mut()) else {
+                continue;
+            };
             let (mnemonic, operands) = code.split_once(|c: char| c.is_whitespace()).unwrap_or((code, ""));
             let (mnemonic, operands) = (mnemonic.into(), operands.trim().into());
             function.instructions.push(Instruction { address, mnemonic, operands });

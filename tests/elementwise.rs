@@ -94,7 +94,8 @@ fn what_does_not_fit_is_refused() {
     assert!(global_average_pool(view, &mut output).unwrap_err().to_string().contains("one output a channel"));
     let small = max_pool(Padding::default(), view, ViewMut::tight(&mut output, 1, 1, 2).unwrap());
     assert!(small.unwrap_err().to_string().contains("at least 3x3"));
-    let wrong = add(view, View::tight(&input, 2, 1, 2).unwrap(), Clamp::NONE, ViewMut::tight(&mut output, 2, 2, 2).unwrap());
+    let wrong =
+        add(view, View::tight(&input, 2, 1, 2).unwrap(), Clamp::NONE, ViewMut::tight(&mut output, 2, 2, 2).unwrap());
     assert!(wrong.unwrap_err().to_string().contains("expected 2x2x2"));
     assert!(View::tight(&input, 2, 2, 3).is_err());
     assert!(View::tight(&input, usize::MAX, 2, 3).is_err());

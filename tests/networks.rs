@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use common::{every_isa, exact};
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Op};
+#[cfg(feature = "rayon")]
 use sepconv::parallel::{Parallel, Rayon};
 use sepconv::reference::{self, Window};
 use sepconv::weights::{Folded, HashWeights, fold, hash_of_bits};
@@ -52,6 +53,7 @@ fn logits(plan: &Plan, input: &[f32]) -> Vec<f32> {
     output
 }
 
+#[cfg(feature = "rayon")]
 fn logits_on(plan: &Plan, threads: &dyn Parallel, input: &[f32]) -> Vec<f32> {
     let mut output = vec![0.0; plan.output_len()];
     plan.run_on(threads, &mut plan.workspace(), input, &mut output).unwrap();
@@ -71,8 +73,8 @@ fn logits_are_those_of_other_peoples_code() {
             let argmax = (0..y.len()).fold(0, |best, i| if y[i] > y[best] { i } else { best });
             assert_eq!(argmax.to_string(), row["argmax"], "{context}");
             let tolerance = 5e-6 * number("max_abs");
-            for i in 0..8 {
-                let (got, want) = (f64::from(y[i]), number(&format!("y{i}")));
+            for (i, &y) in y.iter().enumerate().take(8) {
+                let (got, want) = (f64::from(y), number(&format!("y{i}")));
                 assert!((got - want).abs() <= tolerance, "{context}: logit {i} is {got}, expected {want}");
             }
             let l2 = y.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>().sqrt();
@@ -103,7 +105,11 @@ fn every_layer_is_that_of_other_peoples_code() {
             let pixels = (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x)));
             let squares = pixels.flat_map(|(y, x)| views[0].pixel(y, x)).map(|&v| f64::from(v).powi(2)).sum::<f64>();
             let l2 = squares.sqrt();
-            assert!((l2 - want).abs() <= 2e-5 * want, "{name}: first difference at {}: L2 {l2}, expected {want}", layer.name);
+            assert!(
+                (l2 - want).abs() <= 2e-5 * want,
+                "{name}: first difference at {}: L2 {l2}, expected {want}",
+                layer.name
+            );
             compared += 1;
         })
         .unwrap();
@@ -178,6 +184,7 @@ fn networks_have_the_references_bits() {
     }
 }
 
+#[cfg(feature = "rayon")]
 #[test]
 fn threads_and_batch_change_no_bit() {
     for network in small_networks() {
@@ -194,7 +201,12 @@ fn threads_and_batch_change_no_bit() {
                 let got = logits_on(&plan(network.clone(), options(1, threads)), &Rayon::new(&pool), &input);
                 common::assert_same(&got, &first, None, &context);
                 let got = logits_on(&plan(network.clone(), options(3, threads)), &Rayon::new(&pool), &both);
-                common::assert_same(&got, &[&first[..], &second, &first].concat(), None, &format!("{context}, batch 3"));
+                common::assert_same(
+                    &got,
+                    &[&first[..], &second, &first].concat(),
+                    None,
+                    &format!("{context}, batch 3"),
+                );
             }
         }
     }

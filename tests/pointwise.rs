@@ -57,8 +57,8 @@ impl Case {
         let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).expect(&context);
         let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
         let mut output = Guarded::new(extent(&target), guard, shift);
-        let parts = if self.cut > 0 { vec![0..self.cut, self.cut..k] } else { vec![0..k] };
-        for channels in parts {
+        let cut = if self.cut > 0 { self.cut } else { k };
+        for channels in [Some(0..cut), (cut < k).then_some(cut..k)].into_iter().flatten() {
             let source = layout(height, width, channels.len(), gaps);
             let part: Vec<f32> =
                 input.chunks_exact(k.max(1)).flat_map(|pixel| pixel[channels.clone()].to_vec()).collect();
@@ -83,7 +83,17 @@ impl Case {
         let want = reference::pointwise(&read, (m, k, n), &weights, &bias, residual.as_deref(), clamp);
         let bounds = (!exact(kernel.isa())).then(|| {
             let residual = residual.as_deref().map(abs);
-            bound(reference::pointwise(&abs(&read), (m, k, n), &abs(&weights), &abs(&bias), residual.as_deref(), Clamp::NONE), k)
+            bound(
+                reference::pointwise(
+                    &abs(&read),
+                    (m, k, n),
+                    &abs(&weights),
+                    &abs(&bias),
+                    residual.as_deref(),
+                    Clamp::NONE,
+                ),
+                k,
+            )
         });
         assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);
     }
@@ -226,7 +236,9 @@ fn what_does_not_fit_is_refused() {
     let mut run = |channels: std::ops::Range<usize>, stride, (height, width, outputs)| {
         let input = View::tight(&input, 2, 2, 3).unwrap();
         let output = ViewMut::tight(&mut output, height, width, outputs).unwrap();
-        packed.run_channels(channels, stride, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
+        packed
+            .run_channels(channels, stride, input, Epilogue::clamp(Clamp::NONE), output)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(run(0..3, 1, (2, 2, 2)), Ok(()));
     assert!(run(0..4, 1, (2, 2, 2)).unwrap_err().contains("0..4"));

@@ -71,11 +71,7 @@ fn resize_is_pillows_bit_for_bit() {
         for (filter, want) in [(Filter::Bilinear, bilinear), (Filter::Bicubic, bicubic)] {
             let got = resize(&synthetic(w, h), width, height, filter);
             assert_eq!(got.dimensions(), (width, height));
-            assert_eq!(
-                fnv(got.into_raw()),
-                want,
-                "{w}x{h} to {width}x{height} {filter:?}"
-            );
+            assert_eq!(fnv(got.into_raw()), want, "{w}x{h} to {width}x{height} {filter:?}");
         }
     }
 }
@@ -88,11 +84,7 @@ fn recipes_are_their_sources_bit_for_bit() {
         let resolution = if recipe == Recipe::Digits { 28 } else { 96 };
         for ((w, h), want) in [(333, 250), (131, 200), (5, 40)].into_iter().zip(hashes) {
             let got = recipe.apply(&synthetic(w, h), resolution).unwrap();
-            assert_eq!(
-                fnv(got.iter().flat_map(|v| v.to_le_bytes())),
-                want,
-                "{name} of {w}x{h}"
-            );
+            assert_eq!(fnv(got.iter().flat_map(|v| v.to_le_bytes())), want, "{name} of {w}x{h}");
         }
     }
 }
@@ -101,61 +93,34 @@ fn recipes_are_their_sources_bit_for_bit() {
 fn recipes_take_any_shape() {
     let sides = [1, 2, 3, 15, 16, 17, 97];
     let mut shapes: Vec<_> = sides.iter().flat_map(|&w| sides.map(|h| (w, h))).collect();
-    shapes.extend([
-        (1, 5000),
-        (5000, 1),
-        (1, MAX_SIDE),
-        (MAX_SIDE, 1),
-        (3, 4001),
-    ]);
+    shapes.extend([(1, 5000), (5000, 1), (1, MAX_SIDE), (MAX_SIDE, 1), (3, 4001)]);
     for (w, h) in shapes {
         let image = synthetic(w, h);
         for recipe in Recipe::ALL {
             for resolution in [1, 2, 13] {
                 let got = recipe.apply(&image, resolution).unwrap();
-                assert_eq!(
-                    got.len(),
-                    (resolution * resolution) as usize * recipe.channels()
-                );
+                assert_eq!(got.len(), (resolution * resolution) as usize * recipe.channels());
                 let limit = if recipe == Recipe::Raw255 { 255.0 } else { 2.7 };
-                assert!(
-                    got.iter().all(|v| v.abs() <= limit),
-                    "{recipe} {w}x{h} {resolution}"
-                );
+                assert!(got.iter().all(|v| v.abs() <= limit), "{recipe} {w}x{h} {resolution}");
             }
         }
     }
     // The scaled picture would have 256 x 1,280,000 pixels; only the middle of it is computed.
-    assert_eq!(
-        Recipe::Torchvision
-            .apply(&synthetic(1, 5000), 224)
-            .unwrap()
-            .len(),
-        224 * 224 * 3
-    );
+    assert_eq!(Recipe::Torchvision.apply(&synthetic(1, 5000), 224).unwrap().len(), 224 * 224 * 3);
 }
 
 #[test]
 fn sizes_out_of_range_are_errors() {
     let image = synthetic(2, 2);
     for resolution in [0, MAX_RESOLUTION + 1, u32::MAX] {
-        assert!(matches!(
-            Recipe::Keras.apply(&image, resolution),
-            Err(Error::Resolution(_))
-        ));
+        assert!(matches!(Recipe::Keras.apply(&image, resolution), Err(Error::Resolution(_))));
     }
     for (w, h) in [(0, 0), (0, 5), (5, 0), (MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)] {
         let error = Recipe::Slim.apply(&RgbImage::new(w, h), 8).unwrap_err();
         assert!(error.to_string().contains(&format!("{w}x{h}")), "{error}");
     }
-    assert_eq!(
-        resize(&RgbImage::new(0, 3), 2, 2, Filter::Bicubic).into_raw(),
-        [0; 12]
-    );
-    assert_eq!(
-        resize(&RgbImage::new(3, 0), 2, 2, Filter::Bilinear).into_raw(),
-        [0; 12]
-    );
+    assert_eq!(resize(&RgbImage::new(0, 3), 2, 2, Filter::Bicubic).into_raw(), [0; 12]);
+    assert_eq!(resize(&RgbImage::new(3, 0), 2, 2, Filter::Bilinear).into_raw(), [0; 12]);
     assert_eq!(resize(&image, 0, 4, Filter::Bilinear).dimensions(), (0, 4));
 }
 
@@ -165,44 +130,22 @@ fn names_round_trip_and_unknown_ones_are_listed() {
         assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), recipe);
     }
     let error = "Keras".parse::<Recipe>().unwrap_err().to_string();
-    assert!(
-        error.contains("\"Keras\"") && error.contains("torchvision, torchvision2"),
-        "{error}"
-    );
+    assert!(error.contains("\"Keras\"") && error.contains("torchvision, torchvision2"), "{error}");
 }
 
 #[test]
 fn digits_come_out_bright_on_dark() {
     let stroke = |x, y| (10..14).contains(&x) && (4..24).contains(&y);
-    let page = |ink, paper| {
-        RgbImage::from_fn(28, 28, move |x, y| {
-            Rgb([if stroke(x, y) { ink } else { paper }; 3])
-        })
-    };
-    let want: Vec<f32> = page(255, 0)
-        .pixels()
-        .map(|p| f32::from(p[0]) / 255.0)
-        .collect();
+    let page = |ink, paper| RgbImage::from_fn(28, 28, move |x, y| Rgb([if stroke(x, y) { ink } else { paper }; 3]));
+    let want: Vec<f32> = page(255, 0).pixels().map(|p| f32::from(p[0]) / 255.0).collect();
     assert_eq!(Recipe::Digits.apply(&page(255, 0), 28).unwrap(), want);
     assert_eq!(Recipe::Digits.apply(&page(0, 255), 28).unwrap(), want);
     // A border of exactly 127 is dark, one of 128 bright.
-    assert_eq!(
-        Recipe::Digits.apply(&page(127, 127), 28).unwrap()[0],
-        127.0 / 255.0
-    );
-    assert_eq!(
-        Recipe::Digits.apply(&page(128, 128), 28).unwrap()[0],
-        127.0 / 255.0
-    );
+    assert_eq!(Recipe::Digits.apply(&page(127, 127), 28).unwrap()[0], 127.0 / 255.0);
+    assert_eq!(Recipe::Digits.apply(&page(128, 128), 28).unwrap()[0], 127.0 / 255.0);
     // Luma of pure red, green, blue: 76, 150, 29 in Pillow.
-    for (colour, luma) in [
-        ([255, 0, 0], 76),
-        ([0, 255, 0], 255 - 150),
-        ([0, 0, 255], 29),
-    ] {
-        let got = Recipe::Digits
-            .apply(&RgbImage::from_pixel(3, 3, Rgb(colour)), 1)
-            .unwrap();
+    for (colour, luma) in [([255, 0, 0], 76), ([0, 255, 0], 255 - 150), ([0, 0, 255], 29)] {
+        let got = Recipe::Digits.apply(&RgbImage::from_pixel(3, 3, Rgb(colour)), 1).unwrap();
         assert_eq!(got, [luma as f32 / 255.0]);
     }
 }
@@ -232,48 +175,30 @@ fn load_converts_as_pillow_does() {
 
     let path = at("grey.png");
     GrayImage::from_pixel(2, 3, Luma([77])).save(&path).unwrap();
-    assert_eq!(
-        (load(&path).unwrap().dimensions(), pixel(&path)),
-        ((2, 3), [77; 3])
-    );
+    assert_eq!((load(&path).unwrap().dimensions(), pixel(&path)), ((2, 3), [77; 3]));
     let path = at("grey-alpha.png");
-    GrayAlphaImage::from_pixel(2, 3, LumaA([77, 0]))
-        .save(&path)
-        .unwrap();
+    GrayAlphaImage::from_pixel(2, 3, LumaA([77, 0])).save(&path).unwrap();
     assert_eq!(pixel(&path), [77; 3]);
     let path = at("alpha.png");
-    image::RgbaImage::from_pixel(2, 3, Rgba([10, 20, 30, 0]))
-        .save(&path)
-        .unwrap();
+    image::RgbaImage::from_pixel(2, 3, Rgba([10, 20, 30, 0])).save(&path).unwrap();
     assert_eq!(pixel(&path), [10, 20, 30]);
     // Of 16 bits the upper 8, not the nearest: 0x01ff would round to 2, and 0x7fff to 128.
     let path = at("deep.png");
-    ImageBuffer::from_pixel(2, 3, Rgb([0x01ff_u16, 0x7fff, 0xffff]))
-        .save(&path)
-        .unwrap();
+    ImageBuffer::from_pixel(2, 3, Rgb([0x01ff_u16, 0x7fff, 0xffff])).save(&path).unwrap();
     assert_eq!(pixel(&path), [1, 127, 255]);
     let path = at("deep-alpha.png");
-    ImageBuffer::from_pixel(2, 3, Rgba([0x01ff_u16, 0x7fff, 0xff00, 9]))
-        .save(&path)
-        .unwrap();
+    ImageBuffer::from_pixel(2, 3, Rgba([0x01ff_u16, 0x7fff, 0xff00, 9])).save(&path).unwrap();
     assert_eq!(pixel(&path), [1, 127, 255]);
     let path = at("deep-grey.png");
-    ImageBuffer::from_pixel(2, 3, Luma([0x80ff_u16]))
-        .save(&path)
-        .unwrap();
+    ImageBuffer::from_pixel(2, 3, Luma([0x80ff_u16])).save(&path).unwrap();
     assert_eq!(pixel(&path), [128; 3]);
     // The content decides, not the name.
     let named_wrongly = at("really-a-png.jpg");
     fs::copy(&path, &named_wrongly).unwrap();
     assert_eq!(pixel(&named_wrongly), [128; 3]);
     let path = at("plain.jpg");
-    RgbImage::from_pixel(16, 8, Rgb([100; 3]))
-        .save(&path)
-        .unwrap();
-    assert_eq!(
-        (load(&path).unwrap().dimensions(), pixel(&path)),
-        ((16, 8), [100; 3])
-    );
+    RgbImage::from_pixel(16, 8, Rgb([100; 3])).save(&path).unwrap();
+    assert_eq!((load(&path).unwrap().dimensions(), pixel(&path)), ((16, 8), [100; 3]));
 }
 
 #[test]
@@ -287,50 +212,22 @@ fn load_explains_what_is_not_a_photograph() {
         (PathBuf::from("no/such/photo.jpg"), "no such file"),
         (PathBuf::from(env!("CARGO_TARGET_TMPDIR")), "a directory"),
         (file("empty.jpg", b""), "is empty"),
-        (
-            file("text.jpg", b"Dear photographer,"),
-            "no image of any known kind",
-        ),
+        (file("text.jpg", b"Dear photographer,"), "no image of any known kind"),
         (file("short.png", b"\x89"), "no image of any known kind"),
-        (
-            file("moving.jpg", b"GIF89a\x01\0\x01\0\0\0\0;"),
-            "of the kind Gif",
-        ),
+        (file("moving.jpg", b"GIF89a\x01\0\x01\0\0\0\0;"), "of the kind Gif"),
         (file("cut.png", &good[..good.len() / 2]), "damaged"),
         (file("cut-early.png", &good[..20]), "damaged"),
         (file("stub.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF"), "damaged"),
-        (
-            file("square.png", &png_header(100_000, 100_000, 0x2730_9c9f)),
-            "100000x100000 pixels",
-        ),
-        (
-            file("area.png", &png_header(15_000, 15_000, 0x5176_5ef2)),
-            "15000x15000 pixels",
-        ),
-        (
-            file("tall.png", &png_header(1, 70_000, 0x5d0a_1a5e)),
-            "1x70000 pixels",
-        ),
-        (
-            file("wide.png", &png_header(0x7fff_ffff, 1, 0x2f54_a48a)),
-            "too large",
-        ),
+        (file("square.png", &png_header(100_000, 100_000, 0x2730_9c9f)), "100000x100000 pixels"),
+        (file("area.png", &png_header(15_000, 15_000, 0x5176_5ef2)), "15000x15000 pixels"),
+        (file("tall.png", &png_header(1, 70_000, 0x5d0a_1a5e)), "1x70000 pixels"),
+        (file("wide.png", &png_header(0x7fff_ffff, 1, 0x2f54_a48a)), "too large"),
     ];
     for (path, reason) in cases {
         let error = load(&path).unwrap_err();
         let said = error.to_string();
-        assert!(
-            said.starts_with(&path.display().to_string()) && said.contains(reason),
-            "{said}"
-        );
-        assert!(
-            said.contains("JPEG or PNG") || said.contains("scale it down"),
-            "{said}"
-        );
-        assert_eq!(
-            error.source().is_some(),
-            matches!(error, Error::Damaged(..)),
-            "{said}"
-        );
+        assert!(said.starts_with(&path.display().to_string()) && said.contains(reason), "{said}");
+        assert!(said.contains("JPEG or PNG") || said.contains("scale it down"), "{said}");
+        assert_eq!(error.source().is_some(), matches!(error, Error::Damaged(..)), "{said}");
     }
 }

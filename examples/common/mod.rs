@@ -78,7 +78,11 @@ impl Flags {
         match self.weights.as_deref().unwrap_or(otherwise) {
             "hash" => Ok(Source::Hash),
             "embedded" if self.name() == Name::Digits => Ok(Source::Embedded),
-            "embedded" => Err(format!("--weights embedded: only digits has any; give a safetensors file or hash for {}", self.name()).into()),
+            "embedded" => Err(format!(
+                "--weights embedded: only digits has any; give a safetensors file or hash for {}",
+                self.name()
+            )
+            .into()),
             path => {
                 let path = PathBuf::from(path);
                 let file = File::open(&path).map_err(|why| {

@@ -234,9 +234,10 @@ impl Builder {
     fn windowed(&self, input: TensorId, window: usize, stride: usize, place: Place) -> Result<(Padding, usize, usize)> {
         let image = self.network.shape(input);
         let padding = place.padding(image, window, stride);
-        let (height, width) = padding
-            .output((image.height, image.width), (window, window), stride)
-            .ok_or_else(|| Error::shape("image", format!("{image:?}"), format!("at least {window} pixels with its padding")))?;
+        let (height, width) =
+            padding.output((image.height, image.width), (window, window), stride).ok_or_else(|| {
+                Error::shape("image", format!("{image:?}"), format!("at least {window} pixels with its padding"))
+            })?;
         Ok((padding, height, width))
     }
 

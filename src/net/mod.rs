@@ -176,7 +176,7 @@ impl Network {
         if let Some(classes) = config.classes.filter(|classes| !(1..=1 << 20).contains(classes)) {
             return refuse("classes", classes.to_string(), format!("1 to {}", 1 << 20));
         }
-        if let Some(epsilon) = config.epsilon.filter(|&epsilon| !(epsilon >= 0.0 && epsilon < 1.0)) {
+        if let Some(epsilon) = config.epsilon.filter(|&epsilon| !(0.0..1.0).contains(&epsilon)) {
             return refuse("epsilon", epsilon.to_string(), "0 to 1".into());
         }
         let build = |config: &Config| match name {

@@ -113,7 +113,8 @@ impl Step {
         let layer = &network.layers()[index];
         let (input, output) = (network.shape(layer.input), layer.output);
         let pixels = batch * output.height * output.width;
-        let folded = || folded.ok_or_else(|| Error::shape(format!("weights of {}", layer.name), "none", "folded weights"));
+        let folded =
+            || folded.ok_or_else(|| Error::shape(format!("weights of {}", layer.name), "none", "folded weights"));
         let (work, kernel) = match layer.op {
             Op::Conv { window, stride, padding } => {
                 let (shape, Folded { weights, bias, .. }) = (
@@ -238,7 +239,15 @@ impl Step {
                 let residual = self.residual(base, image, 0).offset(0, first, channels.start);
                 // SAFETY: by this function's own contract; the block lies inside both tensors.
                 unsafe {
-                    packed.run_raw(0..packed.inputs(), channels.clone(), pixels, block.len(), residual, self.clamp, run);
+                    packed.run_raw(
+                        0..packed.inputs(),
+                        channels.clone(),
+                        pixels,
+                        block.len(),
+                        residual,
+                        self.clamp,
+                        run,
+                    );
                 }
             }
         }

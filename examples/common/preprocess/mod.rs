@@ -14,9 +14,7 @@ mod resize;
 use std::{fmt, fs, io, path::Path, path::PathBuf, str::FromStr};
 
 use image::error::UnsupportedErrorKind;
-use image::{
-    ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage,
-};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage};
 use resize::{resample, taps};
 
 pub use resize::{Filter, resize};
@@ -218,18 +216,14 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
         return Err(too_large(format!("a file of {} MiB", meta.len() >> 20)));
     }
     let file = io::BufReader::new(fs::File::open(path).map_err(unreadable)?);
-    let mut reader = ImageReader::new(file)
-        .with_guessed_format()
-        .map_err(unreadable)?;
+    let mut reader = ImageReader::new(file).with_guessed_format().map_err(unreadable)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(8 * MAX_PIXELS); // four channels of 16 bits
     reader.limits(limits);
     let format = reader.format();
     let failed = |source: ImageError| match (source, format) {
         (ImageError::Limits(_), _) => too_large("the picture".to_owned()),
-        (ImageError::Unsupported(e), Some(format))
-            if matches!(e.kind(), UnsupportedErrorKind::Format(_)) =>
-        {
+        (ImageError::Unsupported(e), Some(format)) if matches!(e.kind(), UnsupportedErrorKind::Format(_)) => {
             Error::NotAnImage(owned(), format!("a file of the kind {format:?}"))
         }
         (_, None) => Error::NotAnImage(owned(), "no image of any known kind".to_owned()),
@@ -247,9 +241,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
         return Ok(image.into_rgb8());
     }
     let image = image.into_rgb16();
-    Ok(RgbImage::from_fn(width, height, |x, y| {
-        Rgb(image.get_pixel(x, y).0.map(|v| (v >> 8) as u8))
-    }))
+    Ok(RgbImage::from_fn(width, height, |x, y| Rgb(image.get_pixel(x, y).0.map(|v| (v >> 8) as u8))))
 }
 
 /// Scales so that the shorter side has `short` pixels, then cuts `r` × `r` out of the middle, with the roundings of
@@ -262,16 +254,9 @@ fn centre(image: &RgbImage, short: u32, r: u32, filter: Filter, spread: Spread) 
         let offset = spare / 2 + (spare % 2) * (spare / 2 % 2);
         taps(from, scaled, offset, r, filter)
     };
-    let cut = levels(&resample(
-        image,
-        &side(image.width()),
-        &side(image.height()),
-    ));
+    let cut = levels(&resample(image, &side(image.width()), &side(image.height())));
     let channels = (0..3).cycle();
-    cut.iter()
-        .zip(channels)
-        .map(|(v, c)| (v / 255.0 - spread.0[c]) / spread.1[c])
-        .collect()
+    cut.iter().zip(channels).map(|(v, c)| (v / 255.0 - spread.0[c]) / spread.1[c]).collect()
 }
 
 /// The levels 0..255 of every channel, in memory order.
@@ -318,11 +303,7 @@ fn bright_on_dark(image: &RgbImage) -> RgbImage {
     let (width, height) = image.dimensions();
     let edge = |x, y| x == 0 || y == 0 || x + 1 == width || y + 1 == height;
     let border = image.enumerate_pixels().filter(|&(x, y, _)| edge(x, y));
-    let (sum, count) = border.fold((0, 0), |(s, n), (_, _, p)| {
-        (s + u64::from(luma(p)), n + 1_u64)
-    });
+    let (sum, count) = border.fold((0, 0), |(s, n), (_, _, p)| (s + u64::from(luma(p)), n + 1_u64));
     let flip = if sum > 127 * count { 255 } else { 0 };
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb([luma(image.get_pixel(x, y)) ^ flip; 3])
-    })
+    RgbImage::from_fn(width, height, |x, y| Rgb([luma(image.get_pixel(x, y)) ^ flip; 3]))
 }

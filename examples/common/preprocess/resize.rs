@@ -75,10 +75,7 @@ pub(super) fn taps(input: u32, output: u64, start: u64, count: u32, filter: Filt
             let w = w / sum * f64::from(1 << PRECISION);
             (w + 0.5_f64.copysign(w)) as i32
         };
-        Taps {
-            first,
-            weights: weights.iter().map(fixed).collect(),
-        }
+        Taps { first, weights: weights.iter().map(fixed).collect() }
     };
     (start..start + u64::from(count)).map(one).collect()
 }
@@ -88,11 +85,7 @@ pub(super) fn resample(image: &RgbImage, columns: &[Taps], rows: &[Taps]) -> Rgb
     let mut result = RgbImage::new(columns.len() as u32, rows.len() as u32);
     let (from, to) = (image.width() as usize * 3, columns.len() * 3);
     let first = rows.iter().map(|t| t.first).min().unwrap_or(0);
-    let end = rows
-        .iter()
-        .map(|t| t.first + t.weights.len())
-        .max()
-        .unwrap_or(0);
+    let end = rows.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0);
     if from == 0 || to == 0 || first == end {
         return result;
     }
@@ -113,10 +106,7 @@ pub(super) fn resample(image: &RgbImage, columns: &[Taps], rows: &[Taps]) -> Rgb
     let mut sums = vec![ROUND; to];
     for (t, out) in rows.iter().zip(result.chunks_exact_mut(to)) {
         sums.fill(ROUND);
-        for (row, weight) in between[(t.first - first) * to..]
-            .chunks_exact(to)
-            .zip(&t.weights)
-        {
+        for (row, weight) in between[(t.first - first) * to..].chunks_exact(to).zip(&t.weights) {
             for (s, &v) in sums.iter_mut().zip(row) {
                 *s += weight * i32::from(v);
             }
