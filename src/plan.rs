@@ -224,16 +224,20 @@ impl Plan {
     }
 
     fn base(&self, workspace: &mut Workspace, input: &[f32], output: &mut [f32]) -> Result<Base> {
-        let expect = |what: &str, got: usize, expected: usize, shape: String| match got == expected {
-            true => Ok(()),
-            false => Err(Error::Length { what: what.into(), got, expected: format!("{expected} ({shape})") }),
-        };
         let Shape { height, width, channels } = self.network.input();
         let batch = self.batch;
-        expect("input", input.len(), self.input_len(), format!("{batch} x {height} x {width} x {channels}, NHWC"))?;
-        expect("output", output.len(), self.output_len(), format!("{batch} x {}", self.network.classes()))?;
-        expect("workspace", workspace.buffer.len(), self.workspace, "make it with `Plan::workspace`".into())?;
+        expect("input", input.len(), self.input_len(), || format!("{batch} x {height} x {width} x {channels}, NHWC"))?;
+        expect("output", output.len(), self.output_len(), || format!("{batch} x {}", self.network.classes()))?;
+        expect("workspace", workspace.buffer.len(), self.workspace, || "make it with `Plan::workspace`".into())?;
         Ok(Base { input: input.as_ptr(), output: output.as_mut_ptr(), workspace: workspace.buffer.as_mut_ptr() })
+    }
+}
+
+/// The error for a slice of the wrong length, if it is; `shape` explains the length and is only called for the error.
+fn expect(what: &str, got: usize, expected: usize, shape: impl FnOnce() -> String) -> Result<()> {
+    match got == expected {
+        true => Ok(()),
+        false => Err(Error::Length { what: what.into(), got, expected: format!("{expected} ({})", shape()) }),
     }
 }
 

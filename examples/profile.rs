@@ -1,0 +1,119 @@
+//! Where the time of a network goes, layer by layer, against the peak of fused multiply-adds measured between the layers.
+//!
+//!     cargo run --release --example profile -- --net mobilenet_v1
+
+mod common;
+#[path = "common/peak.rs"]
+mod peak;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use common::{Failure, Flags};
+use sepconv::weights::HashWeights;
+use serde::Serialize;
+
+/// Prints a table of a network's layers: shape, kernel, time, speed, share, and percent of the peak.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// Runs; each layer's fastest counts
+    #[arg(long, default_value_t = 50)]
+    rounds: usize,
+}
+
+#[derive(Serialize)]
+struct Line {
+    layer: String,
+    shape: String,
+    kernel: &'static str,
+    ms: f64,
+    gflops: f64,
+    share: f64,
+    of_peak: f64,
+}
+
+/// Turns of the loop between two layers: about 30 microseconds.
+const PEAK_TURNS: usize = 4000;
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let flags = &arguments.flags;
+    if arguments.rounds == 0 {
+        return Err("--rounds 0: expected at least 1".into());
+    }
+    let plan = flags.plan(&flags.source("hash")?, 1)?;
+    let shape = plan.network().input();
+    let input = HashWeights::image(shape.height, shape.width, shape.channels);
+    let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+    let layers = plan.network().layers().len();
+    let mut fastest = vec![f64::INFINITY; layers];
+    let mut peaks = Vec::new();
+    flags.with_threads(|threads| {
+        for _ in 0..arguments.rounds {
+            plan.run_timed(threads, &mut workspace, &input, &mut logits, &mut |layer, work| {
+                let start = Instant::now();
+                work();
+                fastest[layer] = fastest[layer].min(start.elapsed().as_secs_f64());
+                let start = Instant::now();
+                threads.run(flags.threads, &|_| {
+                    peak::fma_loop(PEAK_TURNS);
+                });
+                peaks.push(start.elapsed().as_secs_f64());
+            })?;
+        }
+        Ok(())
+    })?;
+    let peak = flags.threads as f64 * peak::flops(PEAK_TURNS) / median(&mut peaks);
+    let total: f64 = fastest.iter().sum();
+    let dimensions = |s: sepconv::net::Shape| format!("{}x{}x{}", s.height, s.width, s.channels);
+    let lines: Vec<Line> = plan
+        .describe()
+        .zip(&fastest)
+        .map(|(line, &seconds)| {
+            let speed = 2.0 * line.macs as f64 / seconds;
+            Line {
+                layer: line.layer.into(),
+                shape: format!("{} -> {}", dimensions(line.input), dimensions(line.output)),
+                kernel: line.kernel,
+                ms: seconds * 1e3,
+                gflops: speed / 1e9,
+                share: seconds / total,
+                of_peak: speed / peak,
+            }
+        })
+        .collect();
+    if flags.json {
+        println!("{}", serde_json::to_string(&lines)?);
+        return Ok(());
+    }
+    println!(
+        "{:<24} {:<28} {:<26} {:>8} {:>8} {:>7} {:>7}",
+        "layer", "shape", "kernel", "ms", "GFLOP/s", "share", "peak"
+    );
+    for Line { layer, shape, kernel, ms, gflops, share, of_peak } in &lines {
+        let (share, of_peak) = (share * 100.0, of_peak * 100.0);
+        println!("{layer:<24} {shape:<28} {kernel:<26} {ms:>8.3} {gflops:>8.1} {share:>6.1}% {of_peak:>6.1}%");
+    }
+    let macs = plan.network().macs() as f64;
+    println!(
+        "{:.3} ms, {:.1} GFLOP/s of {:.1}, {} thread(s), {}",
+        total * 1e3,
+        2.0 * macs / total / 1e9,
+        peak / 1e9,
+        flags.threads,
+        plan.isa()
+    );
+    println!("workspace {:.2} MB", plan.workspace_bytes() as f64 / 1e6);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    common::exit(run(&Arguments::parse()))
+}

@@ -1,0 +1,60 @@
+//! A run allocates nothing, on the calling thread and in a pool.
+#![cfg(feature = "rayon")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sepconv::net::{Config, Name, Network};
+use sepconv::parallel::{Parallel, Rayon, Serial};
+use sepconv::weights::HashWeights;
+use sepconv::{Isa, Options, Plan};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_run_allocates_nothing() {
+    for name in Name::ALL {
+        let network = Network::new(name, &Config { width: 0.25, ..Config::of(name) }).unwrap();
+        let shape = network.input();
+        let input = HashWeights::image(shape.height, shape.width, shape.channels);
+        for (isa, threads) in Isa::supported().into_iter().flat_map(|isa| [1, 2, 4].map(|threads| (isa, threads))) {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            // A thread allocates for itself when it starts: wait until all have.
+            pool.broadcast(|_| ());
+            let plan =
+                Plan::new(network.clone(), &HashWeights, Options { isa: Some(isa), threads, ..Options::default() });
+            let plan = plan.unwrap();
+            let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+            let serial: &dyn Parallel = &Serial;
+            for (place, parallel) in [("the calling thread", serial), ("a pool", &Rayon::new(&pool))] {
+                let mut run = || plan.run_on(parallel, &mut workspace, &input, &mut logits).unwrap();
+                // The first run may wake the pool's threads, which allocate for themselves.
+                run();
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                (0..5).for_each(|_| run());
+                let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+                assert_eq!(allocations, 0, "{name} on {isa}, {threads} threads of {place}");
+            }
+        }
+    }
+}
