@@ -39,8 +39,6 @@ fn a_run_allocates_nothing() {
         let input = HashWeights::image(shape.height, shape.width, shape.channels);
         for (isa, threads) in Isa::supported().into_iter().flat_map(|isa| [1, 2, 4].map(|threads| (isa, threads))) {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            // A thread allocates for itself when it starts: wait until all have.
-            pool.broadcast(|_| ());
             let plan =
                 Plan::new(network.clone(), &HashWeights, Options { isa: Some(isa), threads, ..Options::default() });
             let plan = plan.unwrap();
@@ -48,12 +46,16 @@ fn a_run_allocates_nothing() {
             let serial: &dyn Parallel = &Serial;
             for (place, parallel) in [("the calling thread", serial), ("a pool", &Rayon::new(&pool))] {
                 let mut run = || plan.run_on(parallel, &mut workspace, &input, &mut logits).unwrap();
-                // The first run may wake the pool's threads, which allocate for themselves.
                 run();
-                let before = ALLOCATIONS.load(Ordering::Relaxed);
-                (0..5).for_each(|_| run());
-                let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-                assert_eq!(allocations, 0, "{name} on {isa}, {threads} threads of {place}");
+                // Other threads (the pool's at their start, the test harness's) may allocate for themselves meanwhile: a run
+                // that allocates does so in every trial.
+                let trial = |_| {
+                    let before = ALLOCATIONS.load(Ordering::Relaxed);
+                    run();
+                    ALLOCATIONS.load(Ordering::Relaxed) - before
+                };
+                let fewest = (0..10).map(trial).min();
+                assert_eq!(fewest, Some(0), "{name} on {isa}, {threads} threads of {place}");
             }
         }
     }
