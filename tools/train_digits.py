@@ -113,6 +113,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the cosine schedule")
+    parser.add_argument("--decay", type=float, default=0.05, help="decoupled weight decay of Adam")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     utils.set_random_seed(arguments.seed)
@@ -140,14 +141,18 @@ def main():
         tf.data.Dataset.from_tensor_slices((scaled(train_x), train_y))
         .shuffle(len(train_x), seed=arguments.seed)
         .batch(arguments.batch)
-        .map(lambda x, y: (augment(x, training=True), y), num_parallel_calls=2)
+        .map(lambda x, y: (augment(x, training=True), tf.one_hot(y, 10)), num_parallel_calls=2)
         .prefetch(4)
     )
     model = network()
     schedule = optimizers.schedules.CosineDecay(
         1e-4, steps * (arguments.epochs - 1), warmup_target=arguments.rate, warmup_steps=steps
     )
-    model.compile(optimizers.Adam(schedule), losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        optimizers.Adam(schedule, weight_decay=arguments.decay),
+        losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+        metrics=["accuracy"],
+    )
 
     class Best(callbacks.Callback):
         """Writes the weights of the best epoch: highest validation accuracy, then lowest validation loss."""
@@ -169,7 +174,7 @@ def main():
 
     best = Best()
     model.fit(
-        data, epochs=arguments.epochs, validation_data=(scaled(check_x), check_y), callbacks=[best], verbose=2
+        data, epochs=arguments.epochs, validation_data=(scaled(check_x), utils.to_categorical(check_y, 10)), callbacks=[best], verbose=2
     )
     model.load_weights(arguments.out / "best.weights.h5")
     (arguments.out / "best.weights.h5").unlink()
