@@ -42,8 +42,6 @@ mod generate {
         fma_lane: bool,
         /// Input channels a turn of the K loop.
         unroll: usize,
-        /// Channel vectors that a depthwise strip takes at once: one cache line of 64 bytes.
-        group: usize,
         #[serde(skip)]
         flags: &'static [&'static str],
         #[serde(skip)]
@@ -59,7 +57,6 @@ mod generate {
             registers: 16,
             fma_lane: false,
             unroll: 4,
-            group: 2,
             flags: &["-mavx2", "-mfma"],
             msvc_flags: &["/arch:AVX2"],
         },
@@ -71,7 +68,6 @@ mod generate {
             registers: 32,
             fma_lane: true,
             unroll: 4,
-            group: 4,
             flags: &[],
             msvc_flags: &[],
         },

@@ -38,12 +38,25 @@ struct Live {
     until: usize,
 }
 
+/// Elements after each pixel, so that the pixels of a window do not fall on the same lines of the first-level cache, as
+/// they do where they are a multiple of 1 KB apart.
+fn gap(channels: usize) -> usize {
+    if channels.is_multiple_of(256) { LINE } else { 0 }
+}
+
 /// The place of every tensor, and the elements of the workspace. With `keep`, every tensor lives to the end.
 pub(super) fn lay_out(network: &Network, batch: usize, keep: bool) -> Result<(Vec<Place>, usize)> {
     let count = network.layers().len();
     let layout = |tensor: TensorId| {
         let shape = network.shape(tensor);
-        Layout::tight(shape.height, shape.width, shape.channels)
+        // The caller's image and logits have no gaps.
+        let gap = if (1..count).contains(&tensor) { gap(shape.channels) } else { 0 };
+        let pixel_stride = shape.channels + gap;
+        Layout {
+            pixel_stride,
+            row_stride: shape.width * pixel_stride,
+            ..Layout::tight(shape.height, shape.width, shape.channels)
+        }
     };
     let mut last_read = vec![0; count + 1];
     for (index, layer) in network.layers().iter().enumerate() {
