@@ -198,7 +198,7 @@ mod generate {
         let table: Table = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut kernels: Vec<Kernel> = Vec::new();
         for row in &table.kernel {
-            let line = text[..row.span().start].lines().count().max(1);
+            let line = 1 + text[..row.span().start].matches('\n').count();
             let at = |message| format!("{}:{line}: {message}", path.display());
             let kernel = check(row.get_ref()).map_err(at)?;
             if kernels.iter().any(|other| other.name == kernel.name) {
