@@ -30,12 +30,16 @@ fn network(row: &str) -> Network {
     if row == "mobilenet_mnist_0.5" {
         return Network::new(Name::Digits, &Config::of(Name::Digits)).unwrap();
     }
-    let mut parts = row.rsplitn(4, '_');
-    let flavor: Flavor = parts.next().unwrap().parse().unwrap();
-    let resolution = parts.next().unwrap().parse().unwrap();
-    let width = parts.next().unwrap().parse().unwrap();
-    let name: Name = parts.next().unwrap().parse().unwrap();
-    Network::new(name, &Config { width, resolution, flavor, ..Config::of(name) }).unwrap()
+    let parts: Vec<_> = row.split('_').collect();
+    let (name, width, resolution, flavor) = match parts[..] {
+        ["xception", flavor, resolution] => (Name::Xception, "1.0", resolution, flavor),
+        ["mobilenet", version, width, resolution, flavor] => {
+            (format!("mobilenet_{version}").parse().unwrap(), width, resolution, flavor)
+        }
+        _ => panic!("{row} names no network"),
+    };
+    let (width, resolution) = (width.parse().unwrap(), resolution.parse().unwrap());
+    Network::new(name, &Config { width, resolution, flavor: flavor.parse().unwrap(), ..Config::of(name) }).unwrap()
 }
 
 fn plan(network: Network, options: Options) -> Plan {
@@ -167,6 +171,10 @@ fn small_networks() -> Vec<Network> {
         small(Name::MobilenetV1, 0.25, 48, Flavor::Torch),
         small(Name::MobilenetV1, 0.25, 51, Flavor::Slim),
         small(Name::MobilenetV1, 0.35, 64, Flavor::Keras),
+        small(Name::MobilenetV2, 0.35, 47, Flavor::Torch),
+        small(Name::MobilenetV2, 0.25, 64, Flavor::Keras),
+        small(Name::Xception, 0.125, 75, Flavor::Keras),
+        small(Name::Xception, 0.125, 48, Flavor::Timm),
     ]
 }
 

@@ -32,25 +32,15 @@ pub(super) fn build(config: &Config) -> Result<Network> {
     let activation = config.activation.unwrap_or(Activation::Relu);
     let config = &Config { epsilon: Some(config.epsilon.unwrap_or(EPSILON)), ..*config };
     let name = format!("digits_{:?}_{}", config.width, config.resolution);
-    let mut net = Builder::new(name, config, 1, Place::Same);
-    let stem = Named { layer: "conv_1", weights: "conv_1", norm: "conv_1.bn", activation };
+    let mut net = Builder::new(super::Name::Digits, name, config, 1, Place::Same);
+    let stem = Named::new("conv_1", "conv_1", "conv_1.bn", activation);
     let mut x = net.conv(stem, 0, 1, 2, scaled(32))?;
     for (index, &(channels, stride)) in BLOCKS.iter().enumerate() {
         let scope = format!("ds_conv_{}", index + 2);
-        let depthwise = Named {
-            layer: &format!("{scope}_dw"),
-            weights: &format!("{scope}.dw_conv"),
-            norm: &format!("{scope}.dw_bn"),
-            activation,
-        };
-        let pointwise = Named {
-            layer: &format!("{scope}_pw"),
-            weights: &format!("{scope}.pw_conv"),
-            norm: &format!("{scope}.pw_bn"),
-            activation,
-        };
-        x = net.depthwise(depthwise, x, stride)?;
-        x = net.pointwise(pointwise, x, scaled(channels));
+        let (weights, norm) = (format!("{scope}.dw_conv"), format!("{scope}.dw_bn"));
+        x = net.depthwise(Named::new(&format!("{scope}_dw"), &weights, &norm, activation), x, stride)?;
+        let (weights, norm) = (format!("{scope}.pw_conv"), format!("{scope}.pw_bn"));
+        x = net.pointwise(Named::new(&format!("{scope}_pw"), &weights, &norm, activation), x, scaled(channels));
     }
     Ok(net.head(["avg_pool_15", "fc_16", "fc_16"], x, config.classes.unwrap_or(10)))
 }

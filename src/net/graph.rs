@@ -1,6 +1,6 @@
 //! A network as a list of layers: shapes, parameters, counts.
 
-use super::{Activation, Config, Flavor};
+use super::{Activation, Config, Flavor, Name};
 use crate::depthwise::Padding;
 use crate::error::{Error, Result};
 
@@ -113,12 +113,18 @@ pub struct Layer {
 /// A network: what it computes, without weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
+    architecture: Name,
     name: String,
     input: Shape,
     layers: Vec<Layer>,
 }
 
 impl Network {
+    /// Which network it is.
+    pub fn architecture(&self) -> Name {
+        self.architecture
+    }
+
     /// The name with its configuration, such as `mobilenet_v1_0.5_160_tf`.
     pub fn name(&self) -> &str {
         &self.name
@@ -178,6 +184,8 @@ pub(super) enum Place {
     Same,
     /// As SAME, but (0, 1) before every stride of 2, whatever the size.
     Before2,
+    /// No padding.
+    Valid,
 }
 
 impl Place {
@@ -197,6 +205,7 @@ impl Place {
         };
         let ((top, bottom), (left, right)) = match self {
             Place::Symmetric => return Padding::all((window - 1) / 2),
+            Place::Valid => return Padding::default(),
             Place::Before2 if stride == 2 && window == 3 => ((0, 1), (0, 1)),
             Place::Same | Place::Before2 => (same(image.height), same(image.width)),
         };
@@ -214,20 +223,23 @@ pub(super) struct Builder {
 /// What every convolution has: its name, the names of its parameters, its activation.
 #[derive(Clone, Copy)]
 pub(super) struct Named<'a> {
-    /// The layer's name.
-    pub layer: &'a str,
-    /// The weights' name.
-    pub weights: &'a str,
-    /// The batch normalisation's name.
-    pub norm: &'a str,
-    /// The activation.
-    pub activation: Activation,
+    layer: &'a str,
+    weights: &'a str,
+    /// Empty where there is no batch normalisation.
+    norm: &'a str,
+    activation: Activation,
+}
+
+impl<'a> Named<'a> {
+    pub fn new(layer: &'a str, weights: &'a str, norm: &'a str, activation: Activation) -> Self {
+        Named { layer, weights, norm, activation }
+    }
 }
 
 impl Builder {
-    pub fn new(name: String, config: &Config, channels: usize, place: Place) -> Self {
+    pub fn new(architecture: Name, name: String, config: &Config, channels: usize, place: Place) -> Self {
         let input = Shape { height: config.resolution, width: config.resolution, channels };
-        let network = Network { name, input, layers: Vec::new() };
+        let network = Network { architecture, name, input, layers: Vec::new() };
         Builder { network, place, epsilon: config.epsilon.unwrap_or(config.flavor.epsilon()) }
     }
 
@@ -260,6 +272,11 @@ impl Builder {
         })
     }
 
+    /// Channels of a tensor.
+    pub fn channels(&self, tensor: TensorId) -> usize {
+        self.network.shape(tensor).channels
+    }
+
     pub fn conv(
         &mut self,
         named: Named<'_>,
@@ -268,17 +285,63 @@ impl Builder {
         stride: usize,
         channels: usize,
     ) -> Result<TensorId> {
-        let (padding, height, width) = self.windowed(input, window, stride, self.place)?;
-        let shape = [channels, self.network.shape(input).channels, window, window];
+        self.conv_placed(self.place, named, input, window, stride, channels)
+    }
+
+    /// A convolution whose windows are placed in a way of its own.
+    pub fn conv_placed(
+        &mut self,
+        place: Place,
+        named: Named<'_>,
+        input: TensorId,
+        window: usize,
+        stride: usize,
+        channels: usize,
+    ) -> Result<TensorId> {
+        let (padding, height, width) = self.windowed(input, window, stride, place)?;
+        let shape = [channels, self.channels(input), window, window];
         let op = if window == 1 { Op::Pointwise { stride } } else { Op::Conv { window, stride, padding } };
         Ok(self.weighted(named, op, input, shape, Shape { height, width, channels }))
     }
 
     pub fn depthwise(&mut self, named: Named<'_>, input: TensorId, stride: usize) -> Result<TensorId> {
         let (padding, height, width) = self.windowed(input, 3, stride, self.place)?;
-        let channels = self.network.shape(input).channels;
+        let channels = self.channels(input);
         let op = Op::Depthwise { stride, padding };
         Ok(self.weighted(named, op, input, [channels, 1, 3, 3], Shape { height, width, channels }))
+    }
+
+    /// A depthwise convolution of the rectified input.
+    pub fn depthwise_after_relu(&mut self, named: Named<'_>, input: TensorId, stride: usize) -> Result<TensorId> {
+        let output = self.depthwise(named, input, stride)?;
+        self.network.layers[output - 1].pre_relu = true;
+        Ok(output)
+    }
+
+    /// Max pooling, 3x3 with stride 2.
+    pub fn max_pool(&mut self, name: &str, input: TensorId) -> Result<TensorId> {
+        let (padding, height, width) = self.windowed(input, 3, 2, self.place)?;
+        let output = Shape { height, width, channels: self.channels(input) };
+        Ok(self.plain(name, Op::MaxPool { padding }, input, None, output))
+    }
+
+    /// The sum of two tensors.
+    pub fn add(&mut self, name: &str, a: TensorId, b: TensorId) -> TensorId {
+        self.plain(name, Op::Add, a, Some(b), self.network.shape(a))
+    }
+
+    /// A layer without parameters or activation.
+    fn plain(&mut self, name: &str, op: Op, input: TensorId, residual: Option<TensorId>, output: Shape) -> TensorId {
+        self.push(Layer {
+            name: name.into(),
+            op,
+            input,
+            residual,
+            pre_relu: false,
+            activation: Activation::Linear,
+            parameters: None,
+            output,
+        })
     }
 
     pub fn pointwise(&mut self, named: Named<'_>, input: TensorId, channels: usize) -> TensorId {
@@ -291,20 +354,13 @@ impl Builder {
     pub fn head(mut self, names: [&str; 3], input: TensorId, classes: usize) -> Network {
         let [pool, classifier, weights] = names;
         let channels = self.network.shape(input).channels;
-        let plain = |name: &str, op, input, parameters, channels| Layer {
-            name: name.into(),
-            op,
-            input,
-            residual: None,
-            pre_relu: false,
-            activation: Activation::Linear,
-            parameters,
-            output: Shape { height: 1, width: 1, channels },
-        };
-        let pooled = self.push(plain(pool, Op::GlobalAveragePool, input, None, channels));
+        let pooled = Shape { height: 1, width: 1, channels };
+        let pooled = self.plain(pool, Op::GlobalAveragePool, input, None, pooled);
+        let output = Shape { height: 1, width: 1, channels: classes };
+        let logits = self.plain(classifier, Op::FullyConnected, pooled, None, output);
         let shape = [classes, channels, 1, 1];
-        let parameters = Parameters { name: weights.into(), bias: true, norm: None, shape };
-        self.push(plain(classifier, Op::FullyConnected, pooled, Some(parameters), classes));
+        self.network.layers[logits - 1].parameters =
+            Some(Parameters { name: weights.into(), bias: true, norm: None, shape });
         self.network
     }
 }

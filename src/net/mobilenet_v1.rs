@@ -4,7 +4,7 @@
 //! arXiv:1704.04861, Table 1. The paper writes ReLU; every published checkpoint uses ReLU6. Layers are named as in TF-slim,
 //! parameters as in timm.
 
-use super::graph::{Builder, Named, Network, Place};
+use super::graph::{Builder, Named, Network, Place, divisible_by_8};
 use super::{Activation, Config, Flavor};
 use crate::error::Result;
 
@@ -31,32 +31,23 @@ fn scaled(channels: usize, config: &Config) -> usize {
     match config.flavor {
         Flavor::Tf | Flavor::Slim => (exact as usize).max(8),
         Flavor::Keras => (exact as usize).max(1),
-        Flavor::Torch | Flavor::Timm => super::graph::divisible_by_8(exact),
+        Flavor::Torch | Flavor::Timm => divisible_by_8(exact),
     }
 }
 
 pub(super) fn build(config: &Config) -> Result<Network> {
     let activation = config.activation.unwrap_or(Activation::Relu6);
     let name = format!("mobilenet_v1_{:?}_{}_{}", config.width, config.resolution, config.flavor);
-    let mut net = Builder::new(name, config, 3, Place::of(config.flavor, Place::Before2));
-    let stem = Named { layer: "Conv2d_0", weights: "conv_stem", norm: "bn1", activation };
+    let mut net = Builder::new(super::Name::MobilenetV1, name, config, 3, Place::of(config.flavor, Place::Before2));
+    let stem = Named::new("Conv2d_0", "conv_stem", "bn1", activation);
     let mut x = net.conv(stem, 0, 3, 2, scaled(32, config))?;
     for (index, &(channels, stride, (stage, block))) in BLOCKS.iter().enumerate() {
         let (layer, key) = (format!("Conv2d_{}", index + 1), format!("blocks.{stage}.{block}"));
-        let depthwise = Named {
-            layer: &format!("{layer}_depthwise"),
-            weights: &format!("{key}.conv_dw"),
-            norm: &format!("{key}.bn1"),
-            activation,
-        };
-        let pointwise = Named {
-            layer: &format!("{layer}_pointwise"),
-            weights: &format!("{key}.conv_pw"),
-            norm: &format!("{key}.bn2"),
-            activation,
-        };
-        x = net.depthwise(depthwise, x, stride)?;
-        x = net.pointwise(pointwise, x, scaled(channels, config));
+        let (weights, norm) = (format!("{key}.conv_dw"), format!("{key}.bn1"));
+        x = net.depthwise(Named::new(&format!("{layer}_depthwise"), &weights, &norm, activation), x, stride)?;
+        let (weights, norm) = (format!("{key}.conv_pw"), format!("{key}.bn2"));
+        let pointwise = format!("{layer}_pointwise");
+        x = net.pointwise(Named::new(&pointwise, &weights, &norm, activation), x, scaled(channels, config));
     }
     let classes = config.classes.unwrap_or(config.flavor.classes());
     Ok(net.head(["global_avg_pool", "Logits", "classifier"], x, classes))

@@ -4,11 +4,16 @@
 mod digits;
 mod graph;
 mod mobilenet_v1;
+mod mobilenet_v2;
+mod names;
+mod xception;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use graph::{Layer, Network, Norm, Op, Parameters, Shape, TensorId};
+pub use names::Scheme;
+pub(crate) use names::{Keys, keys, older};
 
 use crate::error::{Error, Result};
 
@@ -20,17 +25,23 @@ pub enum Name {
     Digits,
     /// MobileNet V1 (Howard et al. 2017, arXiv:1704.04861).
     MobilenetV1,
+    /// MobileNet V2 (Sandler et al. 2018, arXiv:1801.04381).
+    MobilenetV2,
+    /// Xception (Chollet 2017, arXiv:1610.02357).
+    Xception,
 }
 
 impl Name {
     /// Every network.
-    pub const ALL: [Name; 2] = [Name::Digits, Name::MobilenetV1];
+    pub const ALL: [Name; 4] = [Name::Digits, Name::MobilenetV1, Name::MobilenetV2, Name::Xception];
 
-    /// The name: `digits`, `mobilenet_v1`.
+    /// The name: `digits`, `mobilenet_v1`, `mobilenet_v2`, `xception`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Name::Digits => "digits",
             Name::MobilenetV1 => "mobilenet_v1",
+            Name::MobilenetV2 => "mobilenet_v2",
+            Name::Xception => "xception",
         }
     }
 
@@ -38,7 +49,8 @@ impl Name {
     pub const fn defaults(self) -> (f64, usize) {
         match self {
             Name::Digits => (0.5, 28),
-            Name::MobilenetV1 => (1.0, 224),
+            Name::MobilenetV1 | Name::MobilenetV2 => (1.0, 224),
+            Name::Xception => (1.0, 299),
         }
     }
 }
@@ -182,6 +194,8 @@ impl Network {
         let build = |config: &Config| match name {
             Name::Digits => digits::build(config),
             Name::MobilenetV1 => mobilenet_v1::build(config),
+            Name::MobilenetV2 => mobilenet_v2::build(config),
+            Name::Xception => xception::build(config),
         };
         build(config).or_else(|_| {
             // The image is too small for a window; say which one is not.

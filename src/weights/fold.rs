@@ -1,0 +1,118 @@
+//! Batch normalisation folded into the convolution before it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::Weights;
+use crate::error::{Error, Result};
+use crate::net::{Keys, Layer, Network, Norm, Scheme, keys, older};
+
+/// The weights of one layer as the kernels take them: batch normalisation folded in, subnormal weights flushed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folded {
+    /// Outputs x inputs a group x rows x columns.
+    pub weights: Vec<f32>,
+    /// One an output.
+    pub bias: Vec<f32>,
+    /// Weights below 2^-126 that became +0: arithmetic with them is many times slower.
+    pub flushed: usize,
+}
+
+/// Names that a network never reads: training's step counters.
+const IGNORED: &str = "num_batches_tracked";
+
+/// Whose names the tensors `names` have: the scheme with the most of the network's tensors among them.
+pub fn scheme(network: &Network, names: &[String]) -> Scheme {
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let known = |scheme: Scheme| {
+        let keys = network.layers().iter().filter_map(|layer| keys(network.architecture(), scheme, layer));
+        keys.filter(|keys| names.contains(keys.weights.as_str())).count()
+    };
+    // The first of equals.
+    Scheme::ALL.into_iter().rev().max_by_key(|&scheme| known(scheme)).unwrap_or(Scheme::Torch)
+}
+
+/// Folds every layer's parameters; all that is wrong with the source is in one error.
+pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
+    let names: BTreeSet<String> = source.names().into_iter().collect();
+    let scheme = scheme(network, &source.names());
+    let mut reader = Reader { network, source, scheme, names, used: BTreeSet::new(), problems: Vec::new() };
+    let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect();
+    let unexpected = reader.names.difference(&reader.used).filter(|name| !name.ends_with(IGNORED));
+    let unexpected: Vec<_> =
+        unexpected.map(|name| format!("{name}: unexpected, {} has no such tensor", network.name())).collect();
+    reader.problems.extend(unexpected);
+    match reader.problems.is_empty() {
+        true => Ok(folded),
+        false => Err(Error::Weights { network: network.name().into(), problems: reader.problems }),
+    }
+}
+
+struct Reader<'a> {
+    network: &'a Network,
+    source: &'a dyn Weights,
+    scheme: Scheme,
+    names: BTreeSet<String>,
+    used: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn tensor(&mut self, name: String, shape: &[usize]) -> Option<Cow<'a, [f32]>> {
+        let tensor = self.source.tensor(&name, shape).map_err(|why| self.problems.push(format!("{name}: {why}")));
+        self.used.insert(name);
+        tensor.ok()
+    }
+
+    /// `name`, or the one that older files have for it, if the source has that.
+    fn name(&self, name: String) -> String {
+        older(&name).filter(|older| self.names.contains(older)).unwrap_or(name)
+    }
+
+    fn layer(&mut self, layer: &Layer) -> Option<Folded> {
+        let parameters = layer.parameters.as_ref()?;
+        let Some(Keys { weights, bias, norm, axes }) = keys(self.network.architecture(), self.scheme, layer) else {
+            self.problems.push(format!("{}: {:?} has no names for this layer", layer.name, self.scheme));
+            return None;
+        };
+        let outputs = parameters.shape[0];
+        // Every tensor is asked for before any is missed, so that the error names all that is wrong.
+        let weights = self.tensor(self.name(weights), &axes.shape(layer.op, parameters));
+        let bias = self.name(bias);
+        // Some sources keep a bias besides the normalisation.
+        let bias = match parameters.bias || self.names.contains(&bias) {
+            true => self.tensor(bias, &[outputs]),
+            false => Some(vec![0.0; outputs].into()),
+        };
+        let norm = norm.zip(parameters.norm.as_ref()).map(|(names, Norm { epsilon, .. })| {
+            let variance = names[3].clone();
+            (names.map(|name| self.tensor(name, &[outputs])), variance, *epsilon)
+        });
+        let mut scale_shift: Vec<(f64, f64)> = bias?.iter().map(|&bias| (1.0, f64::from(bias))).collect();
+        if let Some(([gamma, beta, mean, variance], name, epsilon)) = norm {
+            let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+            for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
+                let root = (f64::from(variance[i]) + epsilon).sqrt();
+                if root.is_nan() || root == 0.0 {
+                    self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
+                    return None;
+                }
+                *scale = f64::from(gamma[i]) / root;
+                *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
+            }
+        }
+        let weights = axes.to_torch(&weights?, parameters);
+        let per_output = weights.len() / outputs;
+        let mut flushed = 0;
+        let mut fold = |(i, &weight): (usize, &f32)| {
+            let folded = (f64::from(weight) * scale_shift[i / per_output].0) as f32;
+            if folded.is_subnormal() {
+                flushed += 1;
+                return 0.0;
+            }
+            folded
+        };
+        let weights = weights.iter().enumerate().map(&mut fold).collect();
+        Some(Folded { weights, bias: scale_shift.iter().map(|&(_, shift)| shift as f32).collect(), flushed })
+    }
+}

@@ -1,0 +1,59 @@
+//! Weights and an image from nothing but names.
+
+use std::borrow::Cow;
+
+use super::Weights;
+
+/// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
+/// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's ending.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HashWeights;
+
+/// The first `count` numbers, uniform in 0..1 in steps of 2^-24, of the sequence that `name` starts.
+fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
+    let hash = fnv1a(name.bytes());
+    (1..=count as u64).map(move |i| {
+        let mut z = hash.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 40) as f64 / (1u64 << 24) as f64
+    })
+}
+
+/// FNV-1a, 64 bits.
+fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// A 64-bit hash (FNV-1a over the little-endian bytes) of values: equal bits, equal hash.
+pub fn hash_of_bits(values: &[f32]) -> u64 {
+    fnv1a(values.iter().flat_map(|value| value.to_bits().to_le_bytes()))
+}
+
+impl HashWeights {
+    /// The image that goes with the weights: `height` x `width` x `channels`, NHWC, values in -1..1. The sequence runs in
+    /// the order channel, row, column.
+    pub fn image(height: usize, width: usize, channels: usize) -> Vec<f32> {
+        let mut image = vec![0.0; height * width * channels];
+        for (i, u) in uniform("input", image.len()).enumerate() {
+            let (channel, pixel) = (i / (height * width), i % (height * width));
+            image[pixel * channels + channel] = (2.0 * u - 1.0) as f32;
+        }
+        image
+    }
+}
+
+impl Weights for HashWeights {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
+        let count: usize = shape.iter().product();
+        // Kernels have more than one axis; the vectors are those of the normalisation and the biases.
+        let bound = (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt();
+        let value = |u: f64| match name.rsplit('.').next() {
+            Some("weight") if shape.len() > 1 => (2.0 * u - 1.0) * bound,
+            Some("weight" | "running_var") => 0.75 + 0.5 * u,
+            _ => 0.2 * (u - 0.5),
+        };
+        Ok(uniform(name, count).map(|u| value(u) as f32).collect())
+    }
+}
