@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use common::preprocess::{self, Recipe};
-use common::{Failure, Flags, HELD_OUT_DIGITS};
+use common::{Failure, Flags, HELD_OUT_DIGITS, Setup};
 use safetensors::SafeTensors;
-use sepconv::Plan;
 use sepconv::elementwise::softmax;
 use sepconv::net::Name;
 use sepconv::parallel::Parallel;
@@ -26,6 +25,10 @@ struct Arguments {
     flags: Flags,
     /// JPEG or PNG files; without --net each is one handwritten digit
     images: Vec<PathBuf>,
+    /// How pictures are prepared: torchvision, torchvision2, timm, timm_half, timm_xception, keras, slim, raw255, digits
+    /// [default: what the weight file or its names say]
+    #[arg(long)]
+    preprocess: Option<Recipe>,
     /// Class names, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
@@ -58,17 +61,33 @@ struct Guess {
     p: f32,
 }
 
-/// Runs `images` of one plan one by one; returns each one's probabilities and the milliseconds a piece.
-fn classify(plan: &Plan, threads: &dyn Parallel, images: &[Vec<f32>]) -> Result<(Vec<Vec<f32>>, f64), Failure> {
-    let (mut workspace, mut all) = (plan.workspace(), Vec::new());
-    let mut milliseconds = 0.0;
-    for image in images {
+/// Images that are run at once.
+const BATCH: usize = 16;
+
+/// Runs `images` `batch` at a time; returns each one's probabilities and the milliseconds a piece.
+fn classify(
+    setup: &Setup,
+    threads: &dyn Parallel,
+    images: &[Vec<f32>],
+    batch: usize,
+) -> Result<(Vec<Vec<f32>>, f64), Failure> {
+    let (mut all, mut milliseconds) = (Vec::new(), 0.0);
+    let mut plan = setup.plan(batch)?;
+    let mut workspace = plan.workspace();
+    for images in images.chunks(batch) {
+        if images.len() != plan.batch() {
+            plan = setup.plan(images.len())?;
+            workspace = plan.workspace();
+        }
         let mut logits = vec![0.0; plan.output_len()];
         let start = Instant::now();
-        plan.run_on(threads, &mut workspace, image, &mut logits)?;
+        plan.run_on(threads, &mut workspace, &images.concat(), &mut logits)?;
         milliseconds += start.elapsed().as_secs_f64() * 1e3;
-        softmax(&mut logits);
-        all.push(logits);
+        all.extend(logits.chunks_exact(plan.network().classes()).map(|logits| {
+            let mut p = logits.to_vec();
+            softmax(&mut p);
+            p
+        }));
     }
     Ok((all, milliseconds / images.len() as f64))
 }
@@ -110,19 +129,26 @@ const SHOW_EVERY: usize = 300;
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let digits = flags.name() == Name::Digits;
+    let setup = flags.setup(|name| if name == Name::Digits { "embedded" } else { "hash" })?;
+    let digits = setup.name == Name::Digits;
     if arguments.images.is_empty() && !digits {
-        return Err(format!("no image for {}: name one or more JPEG or PNG files", flags.name()).into());
+        return Err(format!("no image for {}: name one or more JPEG or PNG files", setup.name).into());
     }
-    let plan = flags.plan(&flags.source(if digits { "embedded" } else { "hash" })?, 1)?;
-    let resolution = plan.network().input().height;
+    let resolution = setup.network.input().height;
     let (images, labels) = if arguments.images.is_empty() {
         if resolution != 28 {
             return Err(format!("--resolution {resolution}: the embedded digits are 28x28; name an image").into());
         }
         held_out()?
     } else {
-        let recipe = if digits { Recipe::Digits } else { Recipe::Torchvision };
+        let recipe = arguments.preprocess.or(setup.recipe).ok_or_else(|| {
+            let names = Recipe::ALL.map(Recipe::name).join(", ");
+            format!("the weights do not say how pictures are prepared for them: give --preprocess, one of {names}")
+        })?;
+        if recipe.channels() != setup.network.input().channels {
+            let channels = setup.network.input().channels;
+            return Err(format!("--preprocess {recipe}: expected a recipe for {channels} channel(s)").into());
+        }
         let load = |path: &PathBuf| recipe.apply(&preprocess::load(path)?, resolution as u32);
         (arguments.images.iter().map(load).collect::<Result<_, _>>()?, Vec::new())
     };
@@ -133,8 +159,11 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         None => None,
     };
-    let (probabilities, ms_per_image) = flags.with_threads(|threads| classify(&plan, threads, &images))?;
+    // The embedded digits go one by one, as a user's would; the pictures of one call together.
+    let batch = if labels.is_empty() { images.len().min(BATCH) } else { 1 };
+    let (probabilities, ms_per_image) = flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
 
+    let plan = setup.plan(batch)?;
     let background = usize::from(plan.network().classes() == 1001);
     let file = |i: usize| match arguments.images.get(i) {
         Some(path) => path.display().to_string(),
@@ -150,7 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .then(|| guessed.iter().zip(&labels).filter(|&pair| right(pair)).count() as f64 / labels.len() as f64);
 
     let report = Report {
-        net: flags.name().to_string(),
+        net: setup.name.to_string(),
         isa: plan.isa().to_string(),
         threads: flags.threads,
         ms_per_image,

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use clap::Parser;
 use common::{Failure, Flags};
-use sepconv::weights::HashWeights;
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N inferences on one line.
 #[derive(Parser)]
@@ -22,9 +21,8 @@ struct Arguments {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let plan = flags.plan(&flags.source("hash")?, 1)?;
-    let shape = plan.network().input();
-    let input = HashWeights::image(shape.height, shape.width, shape.channels);
+    let setup = flags.setup(|_| "hash")?;
+    let (plan, input) = (setup.plan(1)?, setup.hash_image());
     let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
     flags.with_threads(|threads| {
         let mut out = std::io::stdout();

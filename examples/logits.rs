@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use common::{Failure, Flags};
-use sepconv::weights::{HashWeights, hash_of_bits};
+use sepconv::weights::hash_of_bits;
 use serde::Serialize;
 
 /// Runs a network once and prints its logits as one JSON object.
@@ -49,12 +49,13 @@ struct Output {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let shape = flags.network()?.input();
+    let setup = flags.setup(|_| "hash")?;
+    let shape = setup.network.input();
     let (images, input) = match arguments.input.as_str() {
-        "hash" => (1, HashWeights::image(shape.height, shape.width, shape.channels)),
+        "hash" => (1, setup.hash_image()),
         path => common::read_input(Path::new(path), (shape.height, shape.width, shape.channels))?,
     };
-    let plan = flags.plan(&flags.source("hash")?, images)?;
+    let plan = setup.plan(images)?;
     let mut logits = vec![0.0; plan.output_len()];
     flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace(), &input, &mut logits)?))?;
     if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use clap::Parser;
 use common::{Failure, Flags};
-use sepconv::weights::HashWeights;
 use serde::Serialize;
 
 /// Prints a table of a network's layers: shape, kernel, time, speed, share, and percent of the peak.
@@ -48,9 +47,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.rounds == 0 {
         return Err("--rounds 0: expected at least 1".into());
     }
-    let plan = flags.plan(&flags.source("hash")?, 1)?;
-    let shape = plan.network().input();
-    let input = HashWeights::image(shape.height, shape.width, shape.channels);
+    let setup = flags.setup(|_| "hash")?;
+    let (plan, input) = (setup.plan(1)?, setup.hash_image());
     let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
     let layers = plan.network().layers().len();
     let mut fastest = vec![f64::INFINITY; layers];

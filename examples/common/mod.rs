@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use memmap2::Mmap;
-use sepconv::net::{Config, Flavor, Name, Network};
+use preprocess::Recipe;
+use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
 use sepconv::{Isa, Options, Plan};
@@ -25,21 +26,31 @@ pub const HELD_OUT_DIGITS: &[u8] = include_bytes!("../../data/digits/held_out.sa
 /// Which network, with which weights, on what.
 #[derive(Args, Debug, Clone)]
 pub struct Flags {
-    /// Network: digits, mobilenet_v1
+    /// Network: digits, mobilenet_v1, mobilenet_v2, xception [default: what the weight file says, else digits]
     #[arg(long)]
     pub net: Option<Name>,
-    /// Multiplier of the channels [default: 1.0; digits: 0.5]
+    /// Multiplier of the channels [default: the weight file's, else 1.0; digits: 0.5]
     #[arg(long)]
     pub width: Option<f64>,
-    /// Rows and columns of the input in pixels [default: the paper's]
+    /// Rows and columns of the input in pixels [default: the weight file's, else the paper's]
     #[arg(long)]
     pub resolution: Option<usize>,
-    /// Conventions of padding, epsilon and classes: torch, timm, tf, keras, slim [default: torch; digits: its own]
+    /// Conventions of padding, epsilon and classes: torch, timm, tf, keras, slim [default: the weight
+    /// file's, else torch; digits: its own]
     #[arg(long)]
     pub flavor: Option<Flavor>,
     /// Weights: hash (made from the tensors' names), embedded (digits only) or a safetensors file
     #[arg(long)]
     pub weights: Option<String>,
+    /// Activation: relu, relu6 [default: the weight file's, else the network's]
+    #[arg(long)]
+    pub activation: Option<Activation>,
+    /// Epsilon of the batch normalisation [default: the weight file's, else the flavor's]
+    #[arg(long)]
+    pub bn_eps: Option<f64>,
+    /// Classes [default: the weight file's, else the flavor's]
+    #[arg(long)]
+    pub classes: Option<usize>,
     /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     pub isa: Option<Isa>,
@@ -52,37 +63,32 @@ pub struct Flags {
 }
 
 /// Weights that are made, built in, or mapped from a file.
-pub enum Source {
+enum Source {
     Hash,
     Embedded,
     File(PathBuf, Mmap),
 }
 
+/// What the flags and the weight file say together.
+pub struct Setup {
+    pub name: Name,
+    pub network: Network,
+    /// How the weights want their pictures prepared, where the file or its names tell.
+    pub recipe: Option<Recipe>,
+    source: Source,
+    options: Options,
+}
+
 impl Flags {
-    /// The network's name; `digits` where no flag says.
-    pub fn name(&self) -> Name {
-        self.net.unwrap_or(Name::Digits)
-    }
-
-    /// The network.
-    pub fn network(&self) -> Result<Network, Failure> {
-        let mut config = Config::of(self.name());
-        config.width = self.width.unwrap_or(config.width);
-        config.resolution = self.resolution.unwrap_or(config.resolution);
-        config.flavor = self.flavor.unwrap_or(config.flavor);
-        Ok(Network::new(self.name(), &config)?)
-    }
-
-    /// The weights; `otherwise` where no flag says.
-    pub fn source(&self, otherwise: &str) -> Result<Source, Failure> {
-        match self.weights.as_deref().unwrap_or(otherwise) {
+    fn source(&self, otherwise: impl FnOnce(Name) -> &'static str) -> Result<Source, Failure> {
+        let name = self.net.unwrap_or(Name::Digits);
+        match self.weights.as_deref().unwrap_or_else(|| otherwise(name)) {
             "hash" => Ok(Source::Hash),
-            "embedded" if self.name() == Name::Digits => Ok(Source::Embedded),
-            "embedded" => Err(format!(
-                "--weights embedded: only digits has any; give a safetensors file or hash for {}",
-                self.name()
-            )
-            .into()),
+            "embedded" if name == Name::Digits => Ok(Source::Embedded),
+            "embedded" => {
+                Err(format!("--weights embedded: only digits has any; give a safetensors file or hash for {name}")
+                    .into())
+            }
             path => {
                 let path = PathBuf::from(path);
                 let file = File::open(&path).map_err(|why| {
@@ -96,16 +102,65 @@ impl Flags {
         }
     }
 
-    /// The plan for `batch` images.
-    pub fn plan(&self, source: &Source, batch: usize) -> Result<Plan, Failure> {
-        let threads = self.threads;
-        if !(1..=1024).contains(&threads) {
-            return Err(format!("--threads {threads}: expected 1 to 1024").into());
+    /// The network and its weights; `otherwise` names the weights where no flag does.
+    pub fn setup(&self, otherwise: impl FnOnce(Name) -> &'static str) -> Result<Setup, Failure> {
+        if !(1..=1024).contains(&self.threads) {
+            return Err(format!("--threads {}: expected 1 to 1024", self.threads).into());
         }
-        let options = Options { isa: self.isa, batch, threads, ..Options::default() };
-        let network = self.network()?;
-        let build = |weights: &dyn Weights| Plan::new(network.clone(), weights, options);
-        match source {
+        let source = self.source(otherwise)?;
+        let (name, mut config, recipe) = match &source {
+            Source::File(path, map) => {
+                let read = || -> Result<_, Failure> {
+                    let file = SafetensorsWeights::new(map)?;
+                    let name = self.net.map_or_else(|| file.network(), Ok)?;
+                    let recipe = match file.metadata("sepconv.preprocess") {
+                        Some(recipe) => Some(recipe.parse()?),
+                        None => recipe_of(name, file.scheme(name)?),
+                    };
+                    Ok((name, file.config(name)?, recipe))
+                };
+                read().map_err(|why| format!("--weights {}: {why}", path.display()))?
+            }
+            _ => {
+                let name = self.net.unwrap_or(Name::Digits);
+                (name, Config::of(name), (name == Name::Digits).then_some(Recipe::Digits))
+            }
+        };
+        config.width = self.width.unwrap_or(config.width);
+        config.resolution = self.resolution.unwrap_or(config.resolution);
+        config.flavor = self.flavor.unwrap_or(config.flavor);
+        config.activation = self.activation.or(config.activation);
+        config.epsilon = self.bn_eps.or(config.epsilon);
+        config.classes = self.classes.or(config.classes);
+        let options = Options { isa: self.isa, threads: self.threads, ..Options::default() };
+        Ok(Setup { name, network: Network::new(name, &config)?, recipe, source, options })
+    }
+}
+
+/// The recipe that comes with the names of a source.
+fn recipe_of(name: Name, scheme: Scheme) -> Option<Recipe> {
+    match (name, scheme) {
+        (Name::Digits, _) => Some(Recipe::Digits),
+        (Name::MobilenetV2, Scheme::Torch) => Some(Recipe::Torchvision),
+        (Name::MobilenetV2, Scheme::Timm) => Some(Recipe::Timm),
+        (Name::MobilenetV1, Scheme::Torch) => Some(Recipe::TimmHalf),
+        (Name::Xception, Scheme::Torch) => Some(Recipe::TimmXception),
+        (_, Scheme::Keras) => Some(Recipe::Keras),
+        (_, Scheme::Slim) => Some(Recipe::Slim),
+        _ => None,
+    }
+}
+
+impl Setup {
+    /// The plan for `batch` images.
+    pub fn plan(&self, batch: usize) -> Result<Plan, Failure> {
+        self.plan_with(Options { batch, ..self.options })
+    }
+
+    /// The plan with other options than the flags'.
+    pub fn plan_with(&self, options: Options) -> Result<Plan, Failure> {
+        let build = |weights: &dyn Weights| Plan::new(self.network.clone(), weights, options);
+        match &self.source {
             Source::Hash => Ok(build(&HashWeights)?),
             Source::Embedded => Ok(build(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
             Source::File(path, map) => SafetensorsWeights::new(map)
@@ -114,6 +169,14 @@ impl Flags {
         }
     }
 
+    /// The image that goes with the hash weights.
+    pub fn hash_image(&self) -> Vec<f32> {
+        let shape = self.network.input();
+        HashWeights::image(shape.height, shape.width, shape.channels)
+    }
+}
+
+impl Flags {
     /// Calls `work` with the threads that the flags ask for.
     pub fn with_threads<T>(&self, work: impl FnOnce(&dyn Parallel) -> Result<T, Failure>) -> Result<T, Failure> {
         if self.threads == 1 {

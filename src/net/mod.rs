@@ -147,6 +147,23 @@ pub enum Activation {
     Relu6,
 }
 
+impl FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "linear" => Ok(Activation::Linear),
+            "relu" => Ok(Activation::Relu),
+            "relu6" => Ok(Activation::Relu6),
+            _ => Err(Error::Parameter {
+                what: "activation",
+                got: name.into(),
+                expected: "one of linear, relu, relu6".into(),
+            }),
+        }
+    }
+}
+
 /// What a network is built from. `None` takes the default of the network and its flavor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {

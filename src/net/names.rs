@@ -1,6 +1,8 @@
 //! What each source of weights calls the tensors of a layer, with the axes of its kernels.
 
-use super::{Layer, Name, Op, Parameters};
+use std::collections::BTreeSet;
+
+use super::{Layer, Name, Network, Op, Parameters};
 
 /// A source of weights: its names and its layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,6 +108,20 @@ pub(crate) fn keys(name: Name, scheme: Scheme, layer: &Layer) -> Option<Keys> {
                 axes: Axes::TensorFlow,
             })
         }
+    }
+}
+
+impl Network {
+    /// How many of the network's kernels are among `names` under what `scheme` calls them.
+    pub(crate) fn tensors_among(&self, scheme: Scheme, names: &[String]) -> usize {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let keys = self.layers().iter().filter_map(|layer| keys(self.architecture(), scheme, layer));
+        keys.filter(|keys| names.contains(keys.weights.as_str())).count()
+    }
+
+    /// What `scheme` calls the classifier's bias.
+    pub(crate) fn classifier_bias(&self, scheme: Scheme) -> Option<String> {
+        keys(self.architecture(), scheme, self.layers().last()?).map(|keys| keys.bias)
     }
 }
 

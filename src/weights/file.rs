@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::Weights;
+use super::{Weights, scheme};
 use crate::error::{Error, Result};
+use crate::net::{Activation, Config, Flavor, Name, Network, Scheme};
 
 /// The tensors of a safetensors file: f32, f16 or bf16.
 #[derive(Debug)]
@@ -29,6 +30,71 @@ impl<'a> SafetensorsWeights<'a> {
     /// The `__metadata__` entry `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Which network the file is for: what its metadata say (`sepconv.network`), or the one that most of its tensors have
+    /// the names of. An error where it is none of them.
+    pub fn network(&self) -> Result<Name> {
+        if let Some(name) = self.metadata("sepconv.network") {
+            return name.parse();
+        }
+        let names = self.names();
+        let known = |name: &Name| {
+            let network = Network::new(*name, &Config::of(*name)).ok()?;
+            Some(network.tensors_among(scheme(&network, &names), &names)).filter(|&known| known > 0)
+        };
+        let best = Name::ALL.into_iter().filter_map(|name| Some((known(&name)?, name))).max_by_key(|&(known, _)| known);
+        best.map(|(_, name)| name).ok_or_else(|| Error::Parameter {
+            what: "network",
+            got: "not named in the file".into(),
+            expected: format!("tensors of {}; name the network", Name::ALL.map(Name::as_str).join(", ")),
+        })
+    }
+
+    /// The configuration that the file asks for: what its metadata say (`sepconv.width`, `.resolution`, `.flavor`,
+    /// `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, as many classes as its classifier has,
+    /// and the paper's width and resolution.
+    pub fn config(&self, name: Name) -> Result<Config> {
+        fn parse<T: std::str::FromStr>(key: &'static str, text: &str, expected: &str) -> Result<T> {
+            let refuse = || Error::Parameter { what: key, got: text.into(), expected: expected.into() };
+            text.parse().map_err(|_| refuse())
+        }
+        let mut config = Config::of(name);
+        let scheme = self.scheme(name)?;
+        config.flavor = match self.metadata("sepconv.flavor") {
+            Some(flavor) => flavor.parse()?,
+            None => match scheme {
+                Scheme::Torch if matches!(name, Name::MobilenetV2 | Name::Digits) => Flavor::Torch,
+                Scheme::Torch | Scheme::Timm => Flavor::Timm,
+                Scheme::Keras => Flavor::Keras,
+                Scheme::Slim => Flavor::Slim,
+            },
+        };
+        if let Some(width) = self.metadata("sepconv.width") {
+            config.width = parse("sepconv.width", width, "a number")?;
+        }
+        if let Some(resolution) = self.metadata("sepconv.resolution") {
+            config.resolution = parse("sepconv.resolution", resolution, "a number of pixels")?;
+        }
+        if let Some(epsilon) = self.metadata("sepconv.bn_eps") {
+            config.epsilon = Some(parse("sepconv.bn_eps", epsilon, "a number")?);
+        }
+        if let Some(activation) = self.metadata("sepconv.activation") {
+            config.activation = Some(activation.parse::<Activation>()?);
+        }
+        config.classes = match self.metadata("sepconv.classes") {
+            Some(classes) => Some(parse("sepconv.classes", classes, "a number of classes")?),
+            None => Network::new(name, &config)?.classifier_bias(scheme).and_then(|bias| {
+                let &[classes] = self.shape(&bias)? else { return None };
+                Some(classes)
+            }),
+        };
+        Ok(config)
+    }
+
+    /// Whose names the tensors have.
+    pub fn scheme(&self, name: Name) -> Result<Scheme> {
+        Ok(scheme(&Network::new(name, &Config::of(name))?, &self.names()))
     }
 
     /// The shape of tensor `name`.

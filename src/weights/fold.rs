@@ -23,13 +23,8 @@ const IGNORED: &str = "num_batches_tracked";
 
 /// Whose names the tensors `names` have: the scheme with the most of the network's tensors among them.
 pub fn scheme(network: &Network, names: &[String]) -> Scheme {
-    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let known = |scheme: Scheme| {
-        let keys = network.layers().iter().filter_map(|layer| keys(network.architecture(), scheme, layer));
-        keys.filter(|keys| names.contains(keys.weights.as_str())).count()
-    };
     // The first of equals.
-    Scheme::ALL.into_iter().rev().max_by_key(|&scheme| known(scheme)).unwrap_or(Scheme::Torch)
+    Scheme::ALL.into_iter().rev().max_by_key(|&scheme| network.tensors_among(scheme, names)).unwrap_or(Scheme::Torch)
 }
 
 /// Folds every layer's parameters; all that is wrong with the source is in one error.
