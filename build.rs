@@ -96,6 +96,8 @@ mod generate {
         rows: usize,
         columns: usize,
         vectors: usize,
+        /// Depthwise: whether all nine weights stay in registers while a tile is computed.
+        resident: bool,
         #[serde(skip)]
         registers: usize,
     }
@@ -148,7 +150,8 @@ mod generate {
                 let vectors = columns / isa.lanes;
                 // A weight vector that only one pixel uses is an operand, not a register held.
                 let (pixels, weights) = (if isa.fma_lane { rows } else { 1 }, if rows == 1 { 1 } else { vectors });
-                let tile = Tile { rows, columns, vectors, registers: rows * vectors + weights + pixels };
+                let registers = rows * vectors + weights + pixels;
+                let tile = Tile { rows, columns, vectors, resident: false, registers };
                 (if op == "conv" { "conv" } else { "pw" }.to_string(), tile)
             }
             ("depthwise", Some(stride @ 1..=2), &[rows, columns, channels]) => {
@@ -158,9 +161,12 @@ mod generate {
                         row.tile, isa.lanes
                     ));
                 }
-                // Weight rows that one input row meets: one for each output row whose window holds it.
-                let weights = 3 * rows.min(3usize.div_ceil(stride));
-                let tile = Tile { rows, columns, vectors: 1, registers: rows * columns + weights + 1 };
+                // Weights that one input row meets: a row of them for each output row whose window holds it. Beside them,
+                // the accumulators, an input and the bound of the input clamp.
+                let (met, others) = (3 * rows.min(3usize.div_ceil(stride)), rows * columns + 2);
+                let resident = others + 9 <= isa.registers;
+                let registers = rows * columns + 1 + if resident { 9 } else { met };
+                let tile = Tile { rows, columns, vectors: 1, resident, registers };
                 (format!("dw3x3s{stride}"), tile)
             }
             (op @ ("pointwise" | "conv"), ..) => {

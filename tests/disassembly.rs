@@ -132,7 +132,7 @@ fn inner_loops_hold_their_multiply_adds() {
             ("pw_f32_8x8_neon/micro_8x2", 64),
             ("conv_f32_8x8_neon/micro_8x2", 64),
             ("dw3x3s1_f32_4x4x4_neon/micro_4x4", 144),
-            ("dw3x3s2_f32_2x4x4_neon/micro_2x4", 72),
+            ("dw3x3s2_f32_4x4x4_neon/micro_4x4", 144),
         ]
     };
     for (name, count) in expected {

@@ -36,7 +36,7 @@ fn shapes_get_their_kernels() {
         let depthwise = [1, 2].map(|stride| select::depthwise(kernels, stride).unwrap().name());
         let expected = [
             ["dw3x3s1_f32_2x4x8_avx2", "dw3x3s2_f32_2x4x8_avx2"],
-            ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_2x4x4_neon"],
+            ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_4x4x4_neon"],
             ["dw3x3s1_f32_1x4x16_portable", "dw3x3s2_f32_1x4x16_portable"],
         ];
         assert_eq!(depthwise, expected[column(isa)]);
