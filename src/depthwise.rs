@@ -132,6 +132,7 @@ impl PackedDepthwise {
         // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.
         unsafe {
             self.run_raw(
+                0..self.channels,
                 padding,
                 input_lo,
                 Source { pointer: input.as_ptr(), layout: source },
@@ -143,13 +144,16 @@ impl PackedDepthwise {
         Ok(())
     }
 
-    /// Of `padding`, only the top and the left are read: the output's size stands in `output`.
+    /// Computes `channels`, which are those that input and output hold. Of `padding`, only the top and the left are read: the
+    /// output's size stands in `output`.
     ///
     /// # Safety
-    /// `input` must be readable and `output` (and `residual`, if any) of the size that `padding` gives; nothing else may
+    /// `channels` must start at a block of the weights and, unless they are all, hold at least one. `input` must be readable and `output` (and `residual`, if any) of the size that `padding` gives; nothing else may
     /// touch the output meanwhile.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) unsafe fn run_raw(
         &self,
+        channels: Range<usize>,
         padding: Padding,
         input_lo: Option<f32>,
         input: Source,
@@ -157,16 +161,18 @@ impl PackedDepthwise {
         clamp: Clamp,
         output: Target,
     ) {
-        if self.channels == 0 {
+        if channels.is_empty() {
             return;
         }
+        debug_assert!(channels.start.is_multiple_of(self.kernel.lanes) && channels.end <= self.channels);
+        let block = channels.start / self.kernel.lanes * (pack::TAPS + 1) * self.kernel.lanes;
         let arguments = arguments::Depthwise {
             input: input.pointer,
             input_pixel: input.layout.pixel_stride as isize,
             input_row: input.layout.row_stride as isize,
             height: input.layout.height,
             width: input.layout.width,
-            channels: self.channels,
+            channels: channels.len(),
             pad_top: padding.top,
             pad_left: padding.left,
             output: output.pointer,
@@ -174,7 +180,7 @@ impl PackedDepthwise {
             output_row: output.layout.row_stride as isize,
             output_height: output.layout.height,
             output_width: output.layout.width,
-            weights: self.blocks.as_ptr(),
+            weights: self.blocks.as_ptr().wrapping_add(block),
             residual: residual.pointer,
             residual_pixel: residual.pixel as isize,
             residual_row: residual.row as isize,

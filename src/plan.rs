@@ -1,5 +1,7 @@
 //! A network made ready to run: weights packed, kernels chosen, memory laid out.
 
+mod build;
+mod lower;
 mod memory;
 mod step;
 
@@ -10,6 +12,7 @@ use crate::net::{Network, Shape};
 use crate::parallel::{Parallel, Serial};
 use crate::tensor::{AlignedBuffer, View};
 use crate::weights::{Folded, Weights, fold};
+use build::Builder;
 use memory::Place;
 use step::{Base, Step};
 
@@ -22,8 +25,12 @@ pub struct Options {
     pub batch: usize,
     /// Tasks that a step is cut into at most; 0 is taken as 1. Give the threads that will run the plan.
     pub threads: usize,
-    /// Keeps every layer's tensor until the end of the run, as [`Plan::run_observed`] needs.
+    /// Gives every layer a tensor of its own, as [`Plan::run_observed`] needs. Without it, additions and ReLUs are part of
+    /// the convolution before them. The bits are the same.
     pub observed: bool,
+    /// Computes inverted residuals slice by slice of their expanded channels, so that the expanded tensor never exists whole
+    /// (MobileNet V2, section 5.1). The bits are the same.
+    pub low_memory: bool,
 }
 
 /// A network with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
@@ -36,8 +43,9 @@ pub struct Plan {
     batch: usize,
     threads: usize,
     observed: bool,
-    /// Elements of a workspace.
+    /// Elements of a workspace, and the most that live at one time with the image.
     workspace: usize,
+    peak: usize,
     flushed: usize,
 }
 
@@ -62,14 +70,17 @@ impl Plan {
         if batch > largest || threads > largest {
             return Err(Error::shape("batch and threads", format!("{batch}, {threads}"), format!("at most {largest}")));
         }
-        let (places, workspace) = memory::lay_out(&network, batch, options.observed)?;
-        let mut steps = Vec::with_capacity(network.layers().len());
-        for index in 0..network.layers().len() {
-            let weights = folded.get(index).and_then(Option::as_ref);
-            steps.push(Step::new(kernels, &network, index, weights, &places, batch, threads)?);
+        let items = lower::lower(&network, options.observed, options.low_memory);
+        let builder = Builder { kernels, network: &network, folded, batch, threads };
+        let scratch = items.iter().map(|item| builder.scratch(item)).collect::<Result<Vec<_>>>()?;
+        let memory = memory::lay_out(&network, &items, &scratch, batch, options.observed)?;
+        let mut steps = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            steps.extend(builder.steps(item, index, &memory)?);
         }
+        let (workspace, peak) = (memory.workspace, memory.peak);
         let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();
-        Ok(Plan { kernels, network, steps, batch, threads, observed: options.observed, workspace, flushed })
+        Ok(Plan { kernels, network, steps, batch, threads, observed: options.observed, workspace, peak, flushed })
     }
 
     /// The network.
@@ -103,14 +114,20 @@ impl Plan {
         self.workspace * size_of::<f32>()
     }
 
+    /// The most bytes of activations that live at one time: the images until they were read for the last time, and the
+    /// tensors and scratch of the workspace.
+    pub fn peak_bytes(&self) -> usize {
+        self.peak * size_of::<f32>()
+    }
+
     /// Elements of the input: batch x height x width x channels, NHWC without gaps.
     pub fn input_len(&self) -> usize {
         self.batch * self.network.input().len()
     }
 
-    /// Elements of the output: batch x classes.
+    /// Elements of the output: batch x classes, or batch x height x width x channels of a backbone.
     pub fn output_len(&self) -> usize {
-        self.batch * self.network.classes()
+        self.batch * self.network.output().len()
     }
 
     /// A new workspace for this plan.
@@ -118,14 +135,21 @@ impl Plan {
         Workspace { buffer: AlignedBuffer::zeroed(self.workspace) }
     }
 
-    /// One line a layer: its name, what it computes, its shapes and the kernel that does it.
+    /// One line a step: its layer, its shapes and the kernel that does it.
     pub fn describe(&self) -> impl Iterator<Item = Description<'_>> {
-        self.network.layers().iter().zip(&self.steps).map(|(layer, step)| Description {
-            layer: &layer.name,
-            kernel: step.kernel(),
-            input: self.network.shape(layer.input),
-            output: layer.output,
-            macs: layer.macs() * self.batch as u64,
+        self.steps.iter().map(|step| {
+            let shape = |place: &Place| Shape {
+                height: place.layout.height,
+                width: place.layout.width,
+                channels: place.layout.channels,
+            };
+            Description {
+                layer: &self.network.layers()[step.layer].name,
+                kernel: step.kernel(),
+                input: shape(&step.input),
+                output: shape(&step.output),
+                macs: step.macs,
+            }
         })
     }
 
@@ -170,16 +194,25 @@ impl Plan {
                 "one built with `Options { observed: true, .. }`",
             ));
         }
-        self.run_steps(workspace, input, output, &mut |index, views| observe(index, views), &mut |step, base| {
+        let base = self.base(workspace, input, output)?;
+        for step in &self.steps {
             for task in 0..step.tasks() {
                 // SAFETY: as in `run_on`; the tasks run one after the other.
-                unsafe { step.run(base, task) };
+                unsafe { step.run(&base, task) };
             }
-        })
+            let images = (0..self.batch).map(|image| {
+                // SAFETY: the place lies inside the workspace or the output, which `base` borrows, and nothing writes to
+                // it while the view lives.
+                let data = unsafe { base.image(&step.output, image) };
+                View::new(data, step.output.layout)
+            });
+            observe(step.layer, &images.collect::<Result<Vec<_>>>()?);
+        }
+        Ok(())
     }
 
-    /// As [`run`](Self::run), and calls `time` with each layer's index around its work, for profiles: `time` must call
-    /// the closure that it gets at least once and may call it again, since a layer reads nothing that it writes.
+    /// As [`run`](Self::run), and calls `time` with the index of each step ([`describe`](Self::describe)) around its
+    /// work, for profiles: `time` must call the closure that it gets once.
     pub fn run_timed(
         &self,
         parallel: &dyn Parallel,
@@ -200,34 +233,17 @@ impl Plan {
         Ok(())
     }
 
-    fn run_steps(
-        &self,
-        workspace: &mut Workspace,
-        input: &[f32],
-        output: &mut [f32],
-        observe: &mut dyn FnMut(usize, &[View<'_>]),
-        run: &mut dyn FnMut(&Step, &Base),
-    ) -> Result<()> {
-        let base = self.base(workspace, input, output)?;
-        for (index, step) in self.steps.iter().enumerate() {
-            run(step, &base);
-            let &Place { layout, .. } = step.output();
-            let images = (0..self.batch).map(|image| {
-                // SAFETY: the place lies inside the workspace or the output, which `base` borrows, and nothing writes to
-                // it while the view lives.
-                let data = unsafe { base.image(step.output(), image) };
-                View::new(data, layout)
-            });
-            observe(index, &images.collect::<Result<Vec<_>>>()?);
-        }
-        Ok(())
-    }
-
     fn base(&self, workspace: &mut Workspace, input: &[f32], output: &mut [f32]) -> Result<Base> {
         let Shape { height, width, channels } = self.network.input();
         let batch = self.batch;
         expect("input", input.len(), self.input_len(), || format!("{batch} x {height} x {width} x {channels}, NHWC"))?;
-        expect("output", output.len(), self.output_len(), || format!("{batch} x {}", self.network.classes()))?;
+        expect("output", output.len(), self.output_len(), || {
+            let Shape { height, width, channels } = self.network.output();
+            match (height, width) {
+                (1, 1) => format!("{batch} x {channels}"),
+                _ => format!("{batch} x {height} x {width} x {channels}, NHWC"),
+            }
+        })?;
         expect("workspace", workspace.buffer.len(), self.workspace, || "make it with `Plan::workspace`".into())?;
         Ok(Base { input: input.as_ptr(), output: output.as_mut_ptr(), workspace: workspace.buffer.as_mut_ptr() })
     }
@@ -241,7 +257,7 @@ fn expect(what: &str, got: usize, expected: usize, shape: impl FnOnce() -> Strin
     }
 }
 
-/// What a plan does for one layer.
+/// What a plan does in one step.
 #[derive(Debug, Clone, Copy)]
 pub struct Description<'a> {
     /// The layer's name.

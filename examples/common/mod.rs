@@ -54,6 +54,9 @@ pub struct Flags {
     /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     pub isa: Option<Isa>,
+    /// Compute inverted residuals slice by slice, in less memory
+    #[arg(long)]
+    pub low_memory: bool,
     /// Threads
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
@@ -132,7 +135,8 @@ impl Flags {
         config.activation = self.activation.or(config.activation);
         config.epsilon = self.bn_eps.or(config.epsilon);
         config.classes = self.classes.or(config.classes);
-        let options = Options { isa: self.isa, threads: self.threads, ..Options::default() };
+        let (isa, threads, low_memory) = (self.isa, self.threads, self.low_memory);
+        let options = Options { isa, threads, low_memory, ..Options::default() };
         Ok(Setup { name, network: Network::new(name, &config)?, recipe, source, options })
     }
 }

@@ -117,6 +117,8 @@ pub struct Network {
     name: String,
     input: Shape,
     layers: Vec<Layer>,
+    /// The layers that a backbone lacks.
+    head: Vec<Layer>,
 }
 
 impl Network {
@@ -140,9 +142,27 @@ impl Network {
         &self.layers
     }
 
+    /// The shape of the last layer's output: 1 x 1 x classes, or that of the features of a backbone.
+    pub fn output(&self) -> Shape {
+        self.shape(self.layers.len())
+    }
+
     /// Outputs: the classes.
     pub fn classes(&self) -> usize {
-        self.layers.last().map_or(0, |layer| layer.output.channels)
+        self.output().channels
+    }
+
+    /// The network without its head (pooling and classifier): its output is the last feature map. Weights may hold the
+    /// head's tensors, which are then not read.
+    pub fn backbone(mut self) -> Network {
+        let head = self.layers.iter().position(|layer| layer.op == Op::GlobalAveragePool);
+        self.head.extend(self.layers.drain(head.unwrap_or(self.layers.len())..));
+        self
+    }
+
+    /// The layers that a backbone lacks.
+    pub(crate) fn head(&self) -> &[Layer] {
+        &self.head
     }
 
     /// The shape of a tensor.
@@ -239,7 +259,7 @@ impl<'a> Named<'a> {
 impl Builder {
     pub fn new(architecture: Name, name: String, config: &Config, channels: usize, place: Place) -> Self {
         let input = Shape { height: config.resolution, width: config.resolution, channels };
-        let network = Network { architecture, name, input, layers: Vec::new() };
+        let network = Network { architecture, name, input, layers: Vec::new(), head: Vec::new() };
         Builder { network, place, epsilon: config.epsilon.unwrap_or(config.flavor.epsilon()) }
     }
 

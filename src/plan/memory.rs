@@ -1,8 +1,9 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
+use super::lower::Item;
 use crate::error::{Error, Result};
-use crate::net::{Network, TensorId};
+use crate::net::{Network, Shape};
 use crate::tensor::{LINE, Layout};
 
 /// The memory that a place is in.
@@ -31,7 +32,7 @@ impl Place {
     }
 }
 
-/// A tensor that has memory, from the layer that writes it to the last one that reads it.
+/// A run of memory, from the item that writes it to the last one that reads it.
 struct Live {
     offset: usize,
     length: usize,
@@ -44,48 +45,79 @@ fn gap(channels: usize) -> usize {
     if channels.is_multiple_of(256) { LINE } else { 0 }
 }
 
-/// The place of every tensor, and the elements of the workspace. With `keep`, every tensor lives to the end.
-pub(super) fn lay_out(network: &Network, batch: usize, keep: bool) -> Result<(Vec<Place>, usize)> {
+/// The layout of a tensor in the workspace.
+pub(super) fn spaced(shape: Shape) -> Layout {
+    let pixel_stride = shape.channels + gap(shape.channels);
+    let row_stride = shape.width.saturating_mul(pixel_stride);
+    Layout { pixel_stride, row_stride, ..Layout::tight(shape.height, shape.width, shape.channels) }
+}
+
+/// The memory of a plan.
+pub(super) struct Memory {
+    /// The place of every tensor that has one.
+    pub places: Vec<Option<Place>>,
+    /// For each item, the places of what exists only while it runs.
+    pub scratch: Vec<Vec<Place>>,
+    /// Elements of the workspace.
+    pub workspace: usize,
+    /// The most elements that live at one time: the image until it was read for the last time, and what the workspace holds.
+    pub peak: usize,
+}
+
+/// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives to
+/// the end.
+pub(super) fn lay_out(
+    network: &Network,
+    items: &[Item],
+    scratch: &[Vec<Shape>],
+    batch: usize,
+    keep: bool,
+) -> Result<Memory> {
     let count = network.layers().len();
-    let layout = |tensor: TensorId| {
-        let shape = network.shape(tensor);
-        // The caller's image and logits have no gaps.
-        let gap = if (1..count).contains(&tensor) { gap(shape.channels) } else { 0 };
-        let pixel_stride = shape.channels + gap;
-        Layout {
-            pixel_stride,
-            row_stride: shape.width * pixel_stride,
-            ..Layout::tight(shape.height, shape.width, shape.channels)
-        }
-    };
+    let tight = |shape: Shape| Layout::tight(shape.height, shape.width, shape.channels);
     let mut last_read = vec![0; count + 1];
-    for (index, layer) in network.layers().iter().enumerate() {
-        for tensor in layer.residual.into_iter().chain([layer.input]) {
+    for (index, item) in items.iter().enumerate() {
+        for tensor in item.reads() {
             last_read[tensor] = index;
         }
     }
-    let mut places = vec![Place { region: Region::Input, layout: layout(0) }];
-    let (mut live, mut size): (Vec<Live>, usize) = (Vec::new(), 0);
-    for index in 0..count {
-        let tensor = index + 1;
-        let region = if tensor == count {
-            Region::Output
+    let mut memory = Memory { places: vec![None; count + 1], scratch: Vec::new(), workspace: 0, peak: 0 };
+    memory.places[0] = Some(Place { region: Region::Input, layout: tight(network.input()) });
+    let mut live: Vec<Live> = Vec::new();
+    let reserve = |live: &mut Vec<Live>, workspace: &mut usize, layout: Layout, index: usize, until: usize| {
+        let length = batch
+            .checked_mul(layout.row_stride)
+            .and_then(|row| row.checked_mul(layout.height))
+            .and_then(|length| length.checked_next_multiple_of(LINE))
+            .filter(|&length| length < isize::MAX as usize / 64)
+            .ok_or_else(|| Error::shape("batch", batch, "one whose tensors fit the address space"))?;
+        live.retain(|other| other.until >= index);
+        let offset = first_gap(live, length);
+        live.push(Live { offset, length, until });
+        *workspace = (*workspace).max(offset + length);
+        Ok(Place { region: Region::Workspace(offset), layout })
+    };
+    for (index, item) in items.iter().enumerate() {
+        let (tensor, shape) = (item.output, network.shape(item.output));
+        memory.places[tensor] = Some(if tensor == count {
+            Place { region: Region::Output, layout: tight(shape) }
         } else {
-            let length = batch
-                .checked_mul(layout(tensor).row_stride)
-                .and_then(|row| row.checked_mul(layout(tensor).height))
-                .and_then(|length| length.checked_next_multiple_of(LINE))
-                .filter(|&length| length < isize::MAX as usize / 64)
-                .ok_or_else(|| Error::shape("batch", batch, "one whose tensors fit the address space"))?;
-            live.retain(|other| other.until >= index);
-            let offset = first_gap(&mut live, length);
-            live.push(Live { offset, length, until: if keep { count } else { last_read[tensor] } });
-            size = size.max(offset + length);
-            Region::Workspace(offset)
-        };
-        places.push(Place { region, layout: layout(tensor) });
+            reserve(
+                &mut live,
+                &mut memory.workspace,
+                spaced(shape),
+                index,
+                if keep { items.len() } else { last_read[tensor] },
+            )?
+        });
+        let scratch =
+            scratch[index].iter().map(|&shape| reserve(&mut live, &mut memory.workspace, spaced(shape), index, index));
+        memory.scratch.push(scratch.collect::<Result<_>>()?);
+        let image = if index <= last_read[0] { batch * network.input().len() } else { 0 };
+        let held = live.iter().filter(|other| other.until >= index).map(|other| other.length).sum::<usize>();
+        memory.peak = memory.peak.max(image + held);
     }
-    Ok((places, size))
+    Ok(memory)
 }
 
 /// The lowest offset at which `length` elements overlap no tensor that lives.

@@ -2,19 +2,15 @@
 
 use std::ops::Range;
 use std::slice;
+use std::sync::Arc;
 
 use super::memory::{Place, Region};
 use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::{PackedDepthwise, Padding, Source, Strip, Target, WINDOW};
 use crate::elementwise::{add_run, global_average_pool, max_pool_pixel};
 use crate::epilogue::{Clamp, Residual};
-use crate::error::{Error, Result};
-use crate::kernel::Kernels;
-use crate::net::{Activation, Network, Op};
 use crate::pointwise::{PackedPointwise, Pixels, Run};
-use crate::select;
 use crate::tensor::{Layout, View};
-use crate::weights::Folded;
 
 /// The memory of one run. Its lifetime is that of the borrows it was made from: it does not leave `Plan`'s methods.
 pub(super) struct Base {
@@ -53,19 +49,50 @@ impl Base {
     }
 }
 
+/// What a step computes, with its weights.
 #[derive(Debug)]
-enum Work {
-    Conv { packed: PackedConv, padding: Padding, stride: usize },
-    Depthwise { packed: PackedDepthwise, padding: Padding, stride: usize, input_lo: Option<f32> },
-    Pointwise { packed: PackedPointwise, stride: usize },
+pub(super) enum Work {
+    Conv { packed: PackedConv, padding: Padding },
+    Depthwise { packed: Arc<PackedDepthwise>, padding: Padding, input_lo: Option<f32>, channels: Range<usize> },
+    Pointwise { packed: Arc<PackedPointwise>, stride: usize, inputs: Range<usize>, outputs: Range<usize> },
     MaxPool(Padding),
     Add,
     GlobalAveragePool,
 }
 
+impl Work {
+    /// The same for a slice of the output channels (of a depthwise convolution's channels).
+    pub fn with_outputs(&self, slice: Range<usize>) -> Work {
+        self.sliced(None, Some(slice))
+    }
+
+    /// The same for a slice of the input channels: continues from the slices before it.
+    pub fn with_inputs(&self, slice: Range<usize>) -> Work {
+        self.sliced(Some(slice), None)
+    }
+
+    fn sliced(&self, input_slice: Option<Range<usize>>, output_slice: Option<Range<usize>>) -> Work {
+        match self {
+            Work::Pointwise { packed, stride, inputs, outputs } => Work::Pointwise {
+                packed: packed.clone(),
+                stride: *stride,
+                inputs: input_slice.unwrap_or(inputs.clone()),
+                outputs: output_slice.unwrap_or(outputs.clone()),
+            },
+            Work::Depthwise { packed, padding, input_lo, channels } => Work::Depthwise {
+                packed: packed.clone(),
+                padding: *padding,
+                input_lo: *input_lo,
+                channels: output_slice.unwrap_or(channels.clone()),
+            },
+            _ => unreachable!("only the layers of an inverted residual are sliced"),
+        }
+    }
+}
+
 /// What one task computes.
 #[derive(Debug, Clone)]
-enum Part {
+pub(super) enum Part {
     /// Output rows, those of the second image after those of the first.
     Rows(Range<usize>),
     /// Output channels of all pixels.
@@ -74,109 +101,42 @@ enum Part {
 
 #[derive(Debug)]
 pub(super) struct Step {
-    work: Work,
-    kernel: &'static str,
-    input: Place,
-    residual: Option<Place>,
-    output: Place,
-    batch: usize,
-    clamp: Clamp,
-    parts: Vec<Part>,
+    /// The layer whose weights it has.
+    pub layer: usize,
+    pub work: Work,
+    pub input: Place,
+    pub residual: Option<Place>,
+    pub output: Place,
+    pub batch: usize,
+    pub clamp: Clamp,
+    /// Multiply-accumulates of the whole batch.
+    pub macs: u64,
+    pub parts: Vec<Part>,
 }
 
 /// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.
-fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let units = count.div_ceil(unit);
     let parts = parts.min(units).max(1);
     (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
 }
 
-/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it saves.
-const LEAST_MACS: u64 = 500_000;
-/// A GEMM with fewer pixels is cut along its output channels, so that each thread reads its own share of the weights.
-const FEW_PIXELS: usize = 128;
 /// Elements of the input that a GEMM walks for each panel: half of a second-level cache of 512 KB.
 const BLOCK: usize = 64 * 1024;
 /// A block of pixels is a multiple of this: of every tile's height but one.
 const BLOCK_PIXELS: usize = 24;
 
 impl Step {
-    pub fn new(
-        kernels: &Kernels,
-        network: &Network,
-        index: usize,
-        folded: Option<&Folded>,
-        places: &[Place],
-        batch: usize,
-        threads: usize,
-    ) -> Result<Step> {
-        let layer = &network.layers()[index];
-        let (input, output) = (network.shape(layer.input), layer.output);
-        let pixels = batch * output.height * output.width;
-        let folded =
-            || folded.ok_or_else(|| Error::shape(format!("weights of {}", layer.name), "none", "folded weights"));
-        let (work, kernel) = match layer.op {
-            Op::Conv { window, stride, padding } => {
-                let (shape, Folded { weights, bias, .. }) = (
-                    ConvShape { window: (window, window), stride, inputs: input.channels, outputs: output.channels },
-                    folded()?,
-                );
-                let packed = PackedConv::new(select::conv(kernels)?, shape, weights, bias)?;
-                let kernel = packed.kernel().name();
-                (Work::Conv { packed, padding, stride }, kernel)
-            }
-            Op::Depthwise { stride, padding } => {
-                let Folded { weights, bias, .. } = folded()?;
-                let packed = PackedDepthwise::new(select::depthwise(kernels, stride)?, input.channels, weights, bias)?;
-                let kernel = packed.kernel().name();
-                let input_lo = layer.pre_relu.then_some(0.0);
-                (Work::Depthwise { packed, padding, stride, input_lo }, kernel)
-            }
-            Op::Pointwise { .. } | Op::FullyConnected => {
-                let Folded { weights, bias, .. } = folded()?;
-                let kernel = select::pointwise(kernels, pixels, output.channels)?;
-                let packed = PackedPointwise::new(kernel, input.channels, output.channels, weights, bias)?;
-                let stride = if let Op::Pointwise { stride } = layer.op { stride } else { 1 };
-                (Work::Pointwise { packed, stride }, kernel.name())
-            }
-            Op::MaxPool { padding } => (Work::MaxPool(padding), "max_pool"),
-            Op::Add => (Work::Add, "add"),
-            Op::GlobalAveragePool => (Work::GlobalAveragePool, "global_average_pool"),
-        };
-        let tasks = match layer.op {
-            Op::Add | Op::MaxPool { .. } => threads,
-            _ => threads.min((layer.macs() * batch as u64 / LEAST_MACS) as usize + 1),
-        };
-        let parts = match &work {
-            Work::Pointwise { packed, .. } if pixels < FEW_PIXELS => {
-                cut(output.channels, packed.panel_columns(), tasks).map(Part::Channels).collect()
-            }
-            Work::GlobalAveragePool => cut(batch, 1, tasks).map(Part::Rows).collect(),
-            _ => cut(batch * output.height, 1, tasks).map(Part::Rows).collect(),
-        };
-        let clamp = match layer.activation {
-            Activation::Linear => Clamp::NONE,
-            Activation::Relu => Clamp::RELU,
-            Activation::Relu6 => Clamp::RELU6,
-        };
-        Ok(Step {
-            work,
-            kernel,
-            input: places[layer.input],
-            residual: layer.residual.map(|tensor| places[tensor]),
-            output: places[index + 1],
-            batch,
-            clamp,
-            parts,
-        })
-    }
-
+    /// The name of the kernel, or of the operation.
     pub fn kernel(&self) -> &'static str {
-        self.kernel
-    }
-
-    pub fn output(&self) -> &Place {
-        &self.output
+        match &self.work {
+            Work::Conv { packed, .. } => packed.kernel().name(),
+            Work::Depthwise { packed, .. } => packed.kernel().name(),
+            Work::Pointwise { packed, .. } => packed.kernel().name(),
+            Work::MaxPool(_) => "max_pool",
+            Work::Add => "add",
+            Work::GlobalAveragePool => "global_average_pool",
+        }
     }
 
     pub fn tasks(&self) -> usize {
@@ -189,7 +149,9 @@ impl Step {
         // SAFETY: by this function's own contract; `Plan` checked the sizes when it laid out the memory.
         unsafe {
             match (&self.work, &self.parts[task]) {
-                (Work::Pointwise { packed, stride }, part) => self.pointwise(base, packed, *stride, part),
+                (Work::Pointwise { packed, stride, inputs, outputs }, part) => {
+                    self.pointwise(base, packed, *stride, (inputs, outputs), part);
+                }
                 (_, Part::Rows(rows)) => self.spatial(base, rows.clone()),
                 (_, Part::Channels(_)) => {}
             }
@@ -207,16 +169,23 @@ impl Step {
 
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn pointwise(&self, base: &Base, packed: &PackedPointwise, stride: usize, part: &Part) {
+    unsafe fn pointwise(
+        &self,
+        base: &Base,
+        packed: &PackedPointwise,
+        stride: usize,
+        (inputs, outputs): (&Range<usize>, &Range<usize>),
+        part: &Part,
+    ) {
         let (input, output) = (&self.input.layout, &self.output.layout);
         let (rows, channels) = match part {
-            Part::Rows(rows) => (rows.clone(), 0..packed.outputs()),
+            Part::Rows(rows) => (rows.clone(), outputs.clone()),
             Part::Channels(channels) => (0..self.batch * output.height, channels.clone()),
         };
         // Without a stride the images of a batch are one taller image.
         let image_rows = if stride == 1 { self.batch * output.height } else { output.height };
         let width = output.width;
-        let most = (BLOCK / packed.inputs().max(1)).next_multiple_of(BLOCK_PIXELS);
+        let most = (BLOCK / inputs.len().max(1)).next_multiple_of(BLOCK_PIXELS);
         for (image, rows) in by_image(rows, image_rows) {
             let pixels = rows.len() * width;
             // With a stride the kernel walks rows from their first pixel: one block.
@@ -233,21 +202,13 @@ impl Step {
                 };
                 let target = base.write(&self.output).wrapping_add(image * self.output.image_stride());
                 let run = Run {
-                    pointer: target.wrapping_add(first * output.pixel_stride + channels.start),
+                    pointer: target.wrapping_add(first * output.pixel_stride + channels.start - outputs.start),
                     pixel: output.pixel_stride,
                 };
-                let residual = self.residual(base, image, 0).offset(0, first, channels.start);
+                let residual = self.residual(base, image, 0).offset(0, first, channels.start - outputs.start);
                 // SAFETY: by this function's own contract; the block lies inside both tensors.
                 unsafe {
-                    packed.run_raw(
-                        0..packed.inputs(),
-                        channels.clone(),
-                        pixels,
-                        block.len(),
-                        residual,
-                        self.clamp,
-                        run,
-                    );
+                    packed.run_raw(inputs.clone(), channels.clone(), pixels, block.len(), residual, self.clamp, run);
                 }
             }
         }
@@ -287,15 +248,25 @@ impl Step {
             // SAFETY: by this function's own contract; a strip and its rows lie inside the tensors.
             unsafe {
                 match &self.work {
-                    Work::Conv { packed, padding, stride } => {
-                        let strip = Strip::new(&rows, input.height, packed.shape().window.0, *stride, padding.top);
+                    Work::Conv { packed, padding } => {
+                        let ConvShape { window, stride, .. } = packed.shape();
+                        let strip = Strip::new(&rows, input.height, window.0, stride, padding.top);
                         let padding = Padding { top: strip.pad_top, ..*padding };
                         packed.run_raw(padding, source(strip), residual, self.clamp, target);
                     }
-                    Work::Depthwise { packed, padding, stride, input_lo } => {
-                        let strip = Strip::new(&rows, input.height, WINDOW, *stride, padding.top);
+                    Work::Depthwise { packed, padding, input_lo, channels } => {
+                        let stride = packed.kernel().stride();
+                        let strip = Strip::new(&rows, input.height, WINDOW, stride, padding.top);
                         let padding = Padding { top: strip.pad_top, ..*padding };
-                        packed.run_raw(padding, *input_lo, source(strip), residual, self.clamp, target);
+                        packed.run_raw(
+                            channels.clone(),
+                            padding,
+                            *input_lo,
+                            source(strip),
+                            residual,
+                            self.clamp,
+                            target,
+                        );
                     }
                     _ => self.without_weights(base, image, rows, target),
                 }

@@ -33,6 +33,10 @@ pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded
     let scheme = scheme(network, &source.names());
     let mut reader = Reader { network, source, scheme, names, used: BTreeSet::new(), problems: Vec::new() };
     let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect();
+    for keys in network.head().iter().filter_map(|layer| keys(network.architecture(), scheme, layer)) {
+        let unread = [keys.weights, keys.bias].map(|name| reader.name(name));
+        reader.used.extend(unread);
+    }
     let unexpected = reader.names.difference(&reader.used).filter(|name| !name.ends_with(IGNORED));
     let unexpected: Vec<_> =
         unexpected.map(|name| format!("{name}: unexpected, {} has no such tensor", network.name())).collect();

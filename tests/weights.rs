@@ -1,0 +1,347 @@
+//! Weight files: every source's names and layouts, and files that are not what they should be.
+
+mod common;
+
+use std::collections::HashMap;
+
+use common::Numbers;
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use sepconv::net::{Config, Flavor, Name, Network, Op};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
+
+/// A tensor to be written: name, shape, values.
+type Tensor = (String, Vec<usize>, Vec<f32>);
+
+/// `tensors` as a safetensors file.
+fn file(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(.., values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    serialize(views, Some(metadata)).unwrap()
+}
+
+/// The hash weights of `network` as PyTorch would keep them.
+fn torch(network: &Network) -> Vec<Tensor> {
+    let mut tensors = Vec::new();
+    let mut push = |name: String, shape: &[usize]| {
+        let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
+        tensors.push((name, shape.to_vec(), values));
+    };
+    for layer in network.layers() {
+        let Some(parameters) = &layer.parameters else { continue };
+        let linear = layer.op == Op::FullyConnected;
+        push(format!("{}.weight", parameters.name), if linear { &parameters.shape[..2] } else { &parameters.shape });
+        if parameters.bias {
+            push(format!("{}.bias", parameters.name), &parameters.shape[..1]);
+        }
+        for field in ["weight", "bias", "running_mean", "running_var"] {
+            if let Some(norm) = &parameters.norm {
+                push(format!("{}.{field}", norm.name), &parameters.shape[..1]);
+            }
+        }
+    }
+    tensors
+}
+
+fn network(name: Name, flavor: Flavor) -> Network {
+    let config = Config { width: 0.25, resolution: 71, flavor, classes: Some(7), ..Config::of(name) };
+    Network::new(name, &config).unwrap()
+}
+
+/// O, I, kh, kw to kh, kw, I, O (depthwise kh, kw, C, 1), linear out, in to in, out.
+fn to_tensorflow(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
+    let (outputs, inputs, taps) = match *shape {
+        [outputs, inputs] => (outputs, inputs, 1),
+        [outputs, inputs, height, width] => (outputs, inputs, height * width),
+        _ => return (shape.to_vec(), values.to_vec()),
+    };
+    let mut moved = Vec::new();
+    for tap in 0..taps {
+        for input in 0..inputs {
+            moved.extend((0..outputs).map(|output| values[(output * inputs + input) * taps + tap]));
+        }
+    }
+    let shape = match *shape {
+        [outputs, inputs] => vec![inputs, outputs],
+        [outputs, 1, height, width] if height > 1 => vec![height, width, outputs, 1],
+        [outputs, inputs, height, width] => vec![height, width, inputs, outputs],
+        _ => unreachable!(),
+    };
+    (shape, moved)
+}
+
+/// A network in another source's flavor, and the names that it has there for a few tensors: (PyTorch, source).
+type Named = (Name, Flavor, &'static [(&'static str, &'static str)]);
+
+const NAMES: [Named; 6] = [
+    (
+        Name::MobilenetV1,
+        Flavor::Keras,
+        &[
+            ("conv_stem.weight", "conv1/kernel"),
+            ("bn1.running_var", "conv1_bn/moving_variance"),
+            ("blocks.0.0.conv_dw.weight", "conv_dw_1/depthwise_kernel"),
+            ("blocks.1.1.bn2.weight", "conv_pw_3_bn/gamma"),
+            ("blocks.4.1.conv_pw.weight", "conv_pw_13/kernel"),
+            ("classifier.bias", "conv_preds/bias"),
+        ],
+    ),
+    (
+        Name::MobilenetV1,
+        Flavor::Slim,
+        &[
+            ("conv_stem.weight", "MobilenetV1/Conv2d_0/weights"),
+            ("blocks.0.0.conv_dw.weight", "MobilenetV1/Conv2d_1_depthwise/depthwise_weights"),
+            ("blocks.3.5.bn2.bias", "MobilenetV1/Conv2d_11_pointwise/BatchNorm/beta"),
+            ("classifier.bias", "MobilenetV1/Logits/Conv2d_1c_1x1/biases"),
+        ],
+    ),
+    (
+        Name::MobilenetV2,
+        Flavor::Keras,
+        &[
+            ("features.0.0.weight", "Conv1/kernel"),
+            ("features.0.1.bias", "bn_Conv1/beta"),
+            ("features.1.conv.0.0.weight", "expanded_conv_depthwise/depthwise_kernel"),
+            ("features.1.conv.2.weight", "expanded_conv_project_BN/gamma"),
+            ("features.17.conv.0.0.weight", "block_16_expand/kernel"),
+            ("features.18.1.running_mean", "Conv_1_bn/moving_mean"),
+            ("classifier.1.weight", "predictions/kernel"),
+        ],
+    ),
+    (
+        Name::MobilenetV2,
+        Flavor::Slim,
+        &[
+            ("features.0.0.weight", "MobilenetV2/Conv/weights"),
+            ("features.1.conv.1.weight", "MobilenetV2/expanded_conv/project/weights"),
+            ("features.3.conv.1.0.weight", "MobilenetV2/expanded_conv_2/depthwise/depthwise_weights"),
+            ("features.18.0.weight", "MobilenetV2/Conv_1/weights"),
+        ],
+    ),
+    (
+        Name::MobilenetV2,
+        Flavor::Timm,
+        &[
+            ("features.0.0.weight", "conv_stem.weight"),
+            ("features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"),
+            ("features.1.conv.2.weight", "blocks.0.0.bn2.weight"),
+            ("features.4.conv.0.0.weight", "blocks.2.0.conv_pw.weight"),
+            ("features.17.conv.2.weight", "blocks.6.0.conv_pwl.weight"),
+            ("features.18.0.weight", "conv_head.weight"),
+            ("classifier.1.bias", "classifier.bias"),
+        ],
+    ),
+    (
+        Name::Xception,
+        Flavor::Keras,
+        &[
+            ("conv1.weight", "block1_conv1/kernel"),
+            ("block1.skip.weight", "conv2d/kernel"),
+            ("block12.skipbn.bias", "batch_normalization_3/beta"),
+            ("block1.rep.3.conv1.weight", "block2_sepconv2/depthwise_kernel"),
+            ("block4.rep.7.pointwise.weight", "block5_sepconv3/pointwise_kernel"),
+            ("block4.rep.8.weight", "block5_sepconv3_bn/gamma"),
+            ("conv4.pointwise.weight", "block14_sepconv2/pointwise_kernel"),
+            ("fc.bias", "predictions/bias"),
+        ],
+    ),
+];
+
+/// Fills whatever a network asks for, and notes what it was.
+struct Asked(std::cell::RefCell<Vec<(String, Vec<usize>)>>, Vec<String>);
+
+impl Weights for Asked {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<std::borrow::Cow<'_, [f32]>, String> {
+        self.0.borrow_mut().push((name.into(), shape.to_vec()));
+        Ok(vec![1.0; shape.iter().product()].into())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.1.clone()
+    }
+}
+
+/// The tensors that `network` asks of a source that has those of `known`, in order.
+fn asked(network: &Network, known: &str) -> Vec<(String, Vec<usize>)> {
+    let source = Asked(Default::default(), vec![known.to_string()]);
+    // The list of names is not whole, so folding may find fault; what counts is what was asked for.
+    let _ = fold(network, &source);
+    source.0.into_inner()
+}
+
+#[test]
+fn every_source_gives_the_same_weights() {
+    for (name, flavor, names) in NAMES {
+        let network = network(name, flavor);
+        let want = fold(&network, &HashWeights).unwrap();
+        let torch = torch(&network);
+        let kernel = names.iter().find(|(_, other)| other.ends_with("kernel") || other.contains("weight")).unwrap().1;
+        let other = asked(&network, kernel);
+        assert_eq!(torch.len(), other.len(), "{name} {flavor}");
+        for (ours, theirs) in names {
+            let at = torch.iter().position(|(name, ..)| name == ours).unwrap_or_else(|| panic!("no {ours}"));
+            assert_eq!(&other[at].0, theirs, "{name} {flavor}: {ours}");
+        }
+        let moved: Vec<Tensor> = torch
+            .iter()
+            .zip(&other)
+            .map(|((_, shape, values), (theirs, their_shape))| {
+                let (shape, values) = match flavor {
+                    Flavor::Timm => (shape.clone(), values.clone()),
+                    _ => to_tensorflow(shape, values),
+                };
+                assert_eq!(&shape, their_shape, "{theirs}");
+                (theirs.clone(), shape, values)
+            })
+            .collect();
+        let bytes = file(&moved, &[]);
+        let weights = SafetensorsWeights::new(&bytes).unwrap();
+        assert_eq!(weights.network().unwrap(), name);
+        let config = weights.config(name).unwrap();
+        assert_eq!((config.flavor, config.classes), (flavor, Some(7)));
+        assert_eq!(fold(&network, &weights).unwrap(), want, "{name} {flavor}");
+    }
+}
+
+#[test]
+fn a_classifier_may_be_a_convolution_and_a_convolution_have_a_bias() {
+    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let mut tensors = torch(&network);
+    for (name, shape, _) in &mut tensors {
+        if name == "classifier.weight" {
+            shape.extend([1, 1]);
+        }
+    }
+    let count = tensors.iter().find(|(name, ..)| name == "bn1.weight").unwrap().1[0];
+    tensors.push(("conv_stem.bias".into(), vec![count], vec![0.5; count]));
+    tensors.push(("bn1.num_batches_tracked".into(), vec![], vec![3.0]));
+    let bytes = file(&tensors, &[]);
+    let got = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let want = fold(&network, &HashWeights).unwrap();
+    assert_eq!(got[1..], want[1..]);
+    let (got, want) = (got[0].as_ref().unwrap(), want[0].as_ref().unwrap());
+    assert_eq!(got.weights, want.weights);
+    assert!(got.bias.iter().zip(&want.bias).all(|(got, want)| got > want), "the bias counts");
+}
+
+#[test]
+fn metadata_decide() {
+    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let metadata = [
+        ("sepconv.network", "mobilenet_v1"),
+        ("sepconv.width", "0.25"),
+        ("sepconv.resolution", "71"),
+        ("sepconv.flavor", "keras"),
+        ("sepconv.activation", "relu"),
+        ("sepconv.bn_eps", "0.01"),
+        ("sepconv.classes", "7"),
+    ];
+    let bytes = file(&torch(&network), &metadata);
+    let weights = SafetensorsWeights::new(&bytes).unwrap();
+    let config = weights.config(weights.network().unwrap()).unwrap();
+    assert_eq!((config.width, config.resolution, config.flavor), (0.25, 71, Flavor::Keras));
+    assert_eq!((config.epsilon, config.classes), (Some(0.01), Some(7)));
+    for (key, bad) in [("sepconv.width", "wide"), ("sepconv.flavor", "sweet"), ("sepconv.activation", "tanh")] {
+        let bytes = file(&torch(&network), &[("sepconv.network", "mobilenet_v1"), (key, bad)]);
+        let error = SafetensorsWeights::new(&bytes).unwrap().config(Name::MobilenetV1).unwrap_err().to_string();
+        assert!(error.contains(bad), "{error}");
+    }
+    let bytes = file(&[("a".into(), vec![1], vec![0.0])], &[]);
+    let error = SafetensorsWeights::new(&bytes).unwrap().network().unwrap_err().to_string();
+    assert!(error.contains("name the network"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_listed_by_name() {
+    let network = network(Name::MobilenetV2, Flavor::Torch);
+    let error = |change: &dyn Fn(&mut Vec<Tensor>)| {
+        let mut tensors = torch(&network);
+        change(&mut tensors);
+        let bytes = file(&tensors, &[]);
+        fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err().to_string()
+    };
+    let missing = error(&|tensors| tensors.retain(|(name, ..)| !name.starts_with("features.1.conv.1")));
+    assert!(missing.contains("features.1.conv.1.weight: missing, expected shape"), "{missing}");
+    let unexpected = error(&|tensors| tensors.push(("extra.weight".into(), vec![1], vec![0.0])));
+    assert!(unexpected.contains("extra.weight: unexpected"), "{unexpected}");
+    let misshapen = error(&|tensors| tensors[0].1.swap(0, 1));
+    assert!(misshapen.contains("features.0.0.weight: shape [3, 8, 3, 3], expected [8, 3, 3, 3]"), "{misshapen}");
+    let infinite = error(&|tensors| tensors[3].2[2] = f32::INFINITY);
+    assert!(infinite.contains("element 2 is inf, expected a finite number"), "{infinite}");
+    let negative = error(&|tensors| tensors[4].2[1] = -1.0);
+    assert!(negative.contains("features.0.1.running_var: element 1 is -1, expected one above 0"), "{negative}");
+    let both = error(&|tensors| {
+        tensors[0].1.swap(0, 1);
+        tensors[1].1 = vec![2, 4];
+    });
+    assert!(both.contains("features.0.0.weight") && both.contains("features.0.1.weight"), "{both}");
+
+    let bytes = serialize([("a", TensorView::new(Dtype::I32, vec![1], &[0; 4]).unwrap())], None).unwrap();
+    let mistyped = SafetensorsWeights::new(&bytes).unwrap().tensor("a", &[1]).unwrap_err();
+    assert!(mistyped.contains("I32, expected F32, F16 or BF16"), "{mistyped}");
+}
+
+#[test]
+fn halves_are_read() {
+    let values = [1.5f32, -0.25, 65504.0, 6e-5];
+    let f16s: Vec<u8> = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+    let bf16s: Vec<u8> = values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect();
+    let views = [
+        ("f16", TensorView::new(Dtype::F16, vec![4], &f16s).unwrap()),
+        ("bf16", TensorView::new(Dtype::BF16, vec![4], &bf16s).unwrap()),
+    ];
+    let bytes = serialize(views, None).unwrap();
+    let weights = SafetensorsWeights::new(&bytes).unwrap();
+    assert_eq!(*weights.tensor("f16", &[4]).unwrap(), values.map(|value| f16::from_f32(value).to_f32()));
+    assert_eq!(*weights.tensor("bf16", &[4]).unwrap(), values.map(|value| bf16::from_f32(value).to_f32()));
+}
+
+#[test]
+fn subnormal_weights_are_flushed_and_counted() {
+    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let mut tensors = torch(&network);
+    tensors[0].2[..3].copy_from_slice(&[1e-40, -1e-39, 1e-41]);
+    let bytes = file(&tensors, &[]);
+    let folded = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let stem = folded[0].as_ref().unwrap();
+    assert_eq!(stem.flushed, 3);
+    assert!(stem.weights[..3].iter().all(|weight| weight.to_bits() == 0));
+}
+
+#[test]
+fn a_damaged_file_is_an_error_or_the_right_answer() {
+    let config = Config { width: 0.25, resolution: 28, classes: Some(3), ..Config::of(Name::Digits) };
+    let network = Network::new(Name::Digits, &config).unwrap();
+    let bytes = file(&torch(&network), &[("sepconv.network", "digits")]);
+    let want = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let check = |bytes: &[u8]| -> bool {
+        let Ok(weights) = SafetensorsWeights::new(bytes) else { return true };
+        let _ = weights.network().and_then(|name| weights.config(name));
+        fold(&network, &weights).map_or(true, |got| got == want)
+    };
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut numbers = Numbers(5);
+    let cuts =
+        (0..header).step_by(7).chain((0..500).map(|_| numbers.below(bytes.len()))).chain([0, 1, 7, 8, bytes.len() - 1]);
+    let mut tried = 0;
+    for cut in cuts {
+        assert!(check(&bytes[..cut]), "cut at {cut}");
+        assert!(SafetensorsWeights::new(&bytes[..cut]).is_err(), "cut at {cut}");
+        tried += 1;
+    }
+    for at in 0..header {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (numbers.below(8));
+        // A bit of a name or of the metadata may turn it into another that is not asked for; never into other weights,
+        // unless an offset or a shape changes to one that is just as valid, which the shapes of the network then refuse.
+        let _ = check(&damaged);
+        tried += 1;
+    }
+    assert!(tried > 4000, "{tried}");
+}
