@@ -13,6 +13,7 @@ use clap::Parser;
 use common::preprocess::{self, Recipe};
 use common::{Failure, Flags, HELD_OUT_DIGITS, Setup};
 use safetensors::SafeTensors;
+use sepconv::Plan;
 use sepconv::elementwise::softmax;
 use sepconv::net::Name;
 use sepconv::parallel::Parallel;
@@ -64,13 +65,13 @@ struct Guess {
 /// Images that are run at once.
 const BATCH: usize = 16;
 
-/// Runs `images` `batch` at a time; returns each one's probabilities and the milliseconds a piece.
+/// Runs `images` `batch` at a time; returns each one's probabilities, the milliseconds a piece, and the last plan.
 fn classify(
     setup: &Setup,
     threads: &dyn Parallel,
     images: &[Vec<f32>],
     batch: usize,
-) -> Result<(Vec<Vec<f32>>, f64), Failure> {
+) -> Result<(Vec<Vec<f32>>, f64, Plan), Failure> {
     let (mut all, mut milliseconds) = (Vec::new(), 0.0);
     let mut plan = setup.plan(batch)?;
     let mut workspace = plan.workspace();
@@ -89,7 +90,7 @@ fn classify(
             p
         }));
     }
-    Ok((all, milliseconds / images.len() as f64))
+    Ok((all, milliseconds / images.len() as f64, plan))
 }
 
 /// The `top` most probable classes; `background` classes in front are dropped from the numbering.
@@ -161,9 +162,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     // The embedded digits go one by one, as a user's would; the pictures of one call together.
     let batch = if labels.is_empty() { images.len().min(BATCH) } else { 1 };
-    let (probabilities, ms_per_image) = flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
+    let (probabilities, ms_per_image, plan) = flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
 
-    let plan = setup.plan(batch)?;
     let background = usize::from(plan.network().classes() == 1001);
     let file = |i: usize| match arguments.images.get(i) {
         Some(path) => path.display().to_string(),

@@ -198,7 +198,7 @@ fn threads_and_batch_change_no_bit() {
     for network in small_networks() {
         let input = image(&network);
         let reversed: Vec<f32> = input.iter().rev().copied().collect();
-        let both = [&input[..], &reversed, &input].concat();
+        let both = [&input[..], &reversed, &input, &reversed].concat();
         for kernels in every_isa() {
             let options = |batch, threads| Options { isa: Some(kernels.isa()), batch, threads, ..Options::default() };
             let one = plan(network.clone(), options(1, 1));
@@ -208,12 +208,12 @@ fn threads_and_batch_change_no_bit() {
                 let context = format!("{} on {}, {threads} threads", network.name(), kernels.isa());
                 let got = logits_on(&plan(network.clone(), options(1, threads)), &Rayon::new(&pool), &input);
                 common::assert_same(&got, &first, None, &context);
-                let got = logits_on(&plan(network.clone(), options(3, threads)), &Rayon::new(&pool), &both);
+                let got = logits_on(&plan(network.clone(), options(4, threads)), &Rayon::new(&pool), &both);
                 common::assert_same(
                     &got,
-                    &[&first[..], &second, &first].concat(),
+                    &[&first[..], &second, &first, &second].concat(),
                     None,
-                    &format!("{context}, batch 3"),
+                    &format!("{context}, batch 4"),
                 );
             }
         }

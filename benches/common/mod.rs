@@ -14,7 +14,7 @@ use sepconv::{Isa, Kernels};
 /// The networks of the papers.
 pub fn networks() -> Vec<Network> {
     let paper = |name| Network::new(name, &Config::of(name)).expect("the paper's configuration is a network");
-    [Name::MobilenetV1].into_iter().map(paper).collect()
+    [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].into_iter().map(paper).collect()
 }
 
 /// The layers of all networks with the shape of their input.
