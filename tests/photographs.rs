@@ -36,7 +36,7 @@ fn probabilities(weights: &str, photos: &[PathBuf]) -> Option<Vec<Vec<f32>>> {
     let resolution = network.input().height as u32;
     let images: Vec<Vec<f32>> = photos
         .iter()
-        .map(|photo| recipe.apply(&load(&folder.join("photos").join(photo)).unwrap(), resolution).unwrap())
+        .map(|photo| recipe.apply(&load(folder.join("photos").join(photo)).unwrap(), resolution).unwrap())
         .collect();
     let run = |input: &[f32], options: Options| {
         let plan = Plan::new(network.clone(), &file, options).unwrap();
