@@ -51,5 +51,7 @@ static inline void vec_store_first(float *p, vec v, size_t n) { _mm256_maskstore
 #define STEP_ENDS() ((void)0)
 #endif
 
-static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+/* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
+static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+static inline void prefetch_near(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif

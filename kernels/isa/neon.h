@@ -58,5 +58,7 @@ static inline void vec_store_first(float *p, vec v, size_t n)
 #define STEP_ENDS() ((void)0)
 #endif
 
-static inline void prefetch(const float *p) { __builtin_prefetch(p); }
+/* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
+static inline void prefetch(const float *p) { __builtin_prefetch(p, 0, 2); }
+static inline void prefetch_near(const float *p) { __builtin_prefetch(p, 0, 3); }
 #endif

@@ -139,6 +139,23 @@ impl Step {
         }
     }
 
+    /// Bytes of input, output, residual and weights, each once.
+    pub fn bytes(&self) -> u64 {
+        let tensor = |place: &Place| self.batch * place.layout.pixels() * place.layout.channels;
+        let tensors = tensor(&self.input) + tensor(&self.output) + self.residual.as_ref().map_or(0, tensor);
+        // Of each output: its weights and a bias.
+        let weights = match &self.work {
+            Work::Conv { packed, .. } => {
+                let ConvShape { window, inputs, outputs, .. } = packed.shape();
+                (window.0 * window.1 * inputs + 1) * outputs
+            }
+            Work::Depthwise { channels, .. } => (WINDOW * WINDOW + 1) * channels.len(),
+            Work::Pointwise { inputs, outputs, .. } => (inputs.len() + 1) * outputs.len(),
+            Work::MaxPool(_) | Work::Add | Work::GlobalAveragePool => 0,
+        };
+        ((tensors + weights) * size_of::<f32>()) as u64
+    }
+
     pub fn tasks(&self) -> usize {
         self.parts.len()
     }
@@ -188,9 +205,9 @@ impl Step {
         let most = (BLOCK / inputs.len().max(1)).next_multiple_of(BLOCK_PIXELS);
         for (image, rows) in by_image(rows, image_rows) {
             let pixels = rows.len() * width;
-            // With a stride the kernel walks rows from their first pixel: one block.
-            let blocks = if stride == 1 { pixels.div_ceil(most) } else { 1 };
-            for block in cut(pixels, BLOCK_PIXELS, blocks) {
+            // With a stride the kernel walks rows from their first pixel: a block is whole rows.
+            let unit = if stride == 1 { BLOCK_PIXELS } else { width };
+            for block in cut(pixels, unit, pixels.div_ceil(most)) {
                 let first = rows.start * width + block.start;
                 let pixel = input.pixel_stride * stride;
                 let source = base.read(&self.input).wrapping_add(image * self.input.image_stride());
@@ -198,7 +215,7 @@ impl Step {
                     Pixels { pointer: source.wrapping_add(first * pixel), pixel, row: 0, width: usize::MAX }
                 } else {
                     let row = input.row_stride * stride;
-                    Pixels { pointer: source.wrapping_add(rows.start * row), pixel, row, width }
+                    Pixels { pointer: source.wrapping_add(first / width * row), pixel, row, width }
                 };
                 let target = base.write(&self.output).wrapping_add(image * self.output.image_stride());
                 let run = Run {
