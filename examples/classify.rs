@@ -162,7 +162,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     // The embedded digits go one by one, as a user's would; the pictures of one call together.
     let batch = if labels.is_empty() { images.len().min(BATCH) } else { 1 };
-    let (probabilities, ms_per_image, plan) = flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
+    let (probabilities, ms_per_image, plan) =
+        flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
 
     let background = usize::from(plan.network().classes() == 1001);
     let file = |i: usize| match arguments.images.get(i) {
@@ -204,7 +205,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
     }
-    let mut kernels: Vec<&str> = plan.describe().map(|line| line.kernel).collect();
+    let mut kernels: Vec<&str> = plan.describe().flat_map(|line| line.kernels).collect();
     kernels.sort_unstable();
     kernels.dedup();
     println!("{} on {}: {}", plan.network().name(), plan.isa(), kernels.join(", "));

@@ -1,16 +1,26 @@
 //! Where the time of a network goes, layer by layer, against the peak of fused multiply-adds measured between the layers.
 //!
-//!     cargo run --release --example profile -- --net mobilenet_v1
+//!     cargo run --release --example profile -- --net mobilenet_v1 --svg profile.svg
 
+#[path = "common/bandwidth.rs"]
+mod bandwidth;
 mod common;
 #[path = "common/peak.rs"]
 mod peak;
+#[path = "common/plot.rs"]
+mod plot;
 
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use common::{Failure, Flags};
+use plot::{INK, Marker, letters};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+use sepconv::net::{Network, Op};
 use serde::Serialize;
 
 /// Prints a table of a network's layers: shape, kernel, time, speed, share, and percent of the peak.
@@ -21,17 +31,21 @@ struct Arguments {
     /// Runs; each layer's fastest counts
     #[arg(long, default_value_t = 50)]
     rounds: usize,
+    /// Also draw the roofline and the time of each step
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct Line {
     layer: String,
     shape: String,
-    kernel: &'static str,
+    kernel: String,
     ms: f64,
     gflops: f64,
     share: f64,
     of_peak: f64,
+    flops_per_byte: f64,
 }
 
 /// For comparison, at 224 pixels in f32: the largest pair of input and output of a layer.
@@ -81,16 +95,22 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map(|(line, &seconds)| {
             let speed = 2.0 * line.macs as f64 / seconds;
             Line {
-                layer: line.layer.into(),
+                layer: line.layers.join(" + "),
                 shape: format!("{} -> {}", dimensions(line.input), dimensions(line.output)),
-                kernel: line.kernel,
+                kernel: line.kernels.join(" + "),
                 ms: seconds * 1e3,
                 gflops: speed / 1e9,
                 share: seconds / total,
                 of_peak: speed / peak,
+                flops_per_byte: 2.0 * line.macs as f64 / line.bytes as f64,
             }
         })
         .collect();
+    if let Some(path) = &arguments.svg {
+        let bandwidth = flags.with_threads(|threads| Ok(bandwidth::read(threads, flags.threads)))?;
+        let title = format!("{}, {}, {} thread(s)", plan.network().name(), plan.isa(), flags.threads);
+        draw(path, &title, plan.network(), &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
+    }
     if flags.json {
         println!("{}", serde_json::to_string(&lines)?);
         return Ok(());
@@ -99,7 +119,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         "{:<24} {:<28} {:<26} {:>8} {:>8} {:>7} {:>7}",
         "layer", "shape", "kernel", "ms", "GFLOP/s", "share", "peak"
     );
-    for Line { layer, shape, kernel, ms, gflops, share, of_peak } in &lines {
+    for Line { layer, shape, kernel, ms, gflops, share, of_peak, .. } in &lines {
         let (share, of_peak) = (share * 100.0, of_peak * 100.0);
         println!("{layer:<24} {shape:<28} {kernel:<26} {ms:>8.3} {gflops:>8.1} {share:>6.1}% {of_peak:>6.1}%");
     }
@@ -118,6 +138,124 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         plan.workspace_bytes() as f64 / 1e6,
         LAYER_BY_LAYER,
     );
+    Ok(())
+}
+
+/// What bounds a step: GFLOP/s of fused multiply-adds, and GB/s of reads from memory.
+#[derive(Clone, Copy)]
+struct Roofs {
+    peak: f64,
+    bandwidth: f64,
+}
+
+/// The kinds of steps in the chart, with their colours, which colour-blind readers tell apart too (Okabe and Ito).
+const KINDS: [(&str, RGBColor); 6] = [
+    ("pointwise", RGBColor(0, 114, 178)),
+    ("depthwise", RGBColor(213, 94, 0)),
+    ("dense", RGBColor(0, 158, 115)),
+    ("fully connected", RGBColor(204, 121, 167)),
+    ("fused", RGBColor(86, 180, 233)),
+    ("other", RGBColor(150, 150, 150)),
+];
+
+fn colour(network: &Network, line: &Line) -> RGBColor {
+    let op = network.layers().iter().find(|layer| layer.name == line.layer).map(|layer| layer.op);
+    let kind = match op {
+        Some(Op::Pointwise { .. }) => 0,
+        Some(Op::Depthwise { .. }) => 1,
+        Some(Op::Conv { .. }) => 2,
+        Some(Op::FullyConnected) => 3,
+        // A step of several layers has the name of none.
+        None => 4,
+        Some(_) => 5,
+    };
+    KINDS[kind].1
+}
+
+/// In pixels: the page's width, the roofline's height, and the height of a step's bar with the gap to the next.
+const WIDTH: i32 = 1000;
+const ROOFLINE: usize = 560;
+const BAR: usize = 18;
+
+/// The roofline, one dot a step that multiplies, and below it the time of every step.
+fn draw(path: &Path, title: &str, network: &Network, lines: &[Line], roofs: Roofs) -> Result<(), Failure> {
+    let height = ROOFLINE + 60 + BAR * lines.len();
+    plot::save(path, (WIDTH as u32, height as u32), |page| {
+        let (roofline, bars) = page.split_vertically(ROOFLINE as u32);
+        draw_roofline(&roofline, title, network, lines, roofs)?;
+        draw_bars(&bars, network, lines)
+    })
+}
+
+fn draw_roofline(
+    page: &plot::Page<'_>,
+    title: &str,
+    network: &Network,
+    lines: &[Line],
+    Roofs { peak, bandwidth }: Roofs,
+) -> Result<(), Failure> {
+    let dots = || lines.iter().filter(|line| line.gflops > 0.0);
+    let ridge = peak / bandwidth;
+    let around = |values: &mut dyn Iterator<Item = f64>, low: f64, high: f64| -> Range<f64> {
+        let (low, high) = values.fold((low, high), |(low, high), value| (low.min(value), high.max(value)));
+        low / 1.6..high * 1.6
+    };
+    let intensities = around(&mut dots().map(|line| line.flops_per_byte), ridge, ridge);
+    let speeds = around(&mut dots().map(|line| line.gflops), peak, peak);
+    let mut chart = plot::chart(
+        page,
+        title,
+        (
+            plot::logarithmic(intensities.clone()),
+            "FLOP per byte of input, output, residual and weights, each once (logarithmic)",
+        ),
+        (plot::logarithmic(speeds.clone()), "GFLOP/s (logarithmic)"),
+    )?;
+    let kinds: Vec<_> = KINDS
+        .into_iter()
+        .filter(|&(_, kind)| lines.iter().any(|line| colour(network, line) == kind))
+        .map(|(name, colour)| (Marker::Circle, colour, name.to_string()))
+        .collect();
+    plot::legend(page, (WIDTH - 150, ROOFLINE as i32 - 210), "step", &kinds)?;
+    // The memory's roof begins where the chart does: at its left or at its bottom.
+    let first = intensities.start.max(speeds.start / bandwidth);
+    let roof = [(first, first * bandwidth), (ridge, peak), (intensities.end, peak)];
+    chart.draw_series(LineSeries::new(roof, INK.stroke_width(2)))?;
+    let notes = [
+        ((intensities.end, peak), (-6, -8), HPos::Right, format!("fused multiply-adds, {peak:.1} GFLOP/s")),
+        (roof[0], (30, -2), HPos::Left, format!("reads from memory, {bandwidth:.1} GB/s; caches give more")),
+    ];
+    for (at, pixels, horizontal, words) in notes {
+        let words = Text::new(words, pixels, letters(14, INK, horizontal, VPos::Bottom));
+        chart.draw_series([EmptyElement::at(at) + words])?;
+    }
+    for line in dots() {
+        let at = (line.flops_per_byte, line.gflops);
+        Marker::Circle.draw(chart.plotting_area(), at, colour(network, line).mix(0.7))?;
+    }
+    Ok(())
+}
+
+fn draw_bars(page: &plot::Page<'_>, network: &Network, lines: &[Line]) -> Result<(), Failure> {
+    // Room for the longest name, at 7 pixels a letter, up to half the page.
+    let letters_of_names = lines.iter().map(|line| line.layer.len() as i32).max().unwrap_or(0);
+    let (left, right, top) = ((40 + 7 * letters_of_names).min(WIDTH / 2), WIDTH - 110, 40);
+    let longest = lines.iter().map(|line| line.ms).fold(0.0, f64::max);
+    let write = |words: String, x, y, horizontal| {
+        page.draw(&Text::new(words, (x, y), letters(13, INK, horizontal, VPos::Center)))
+    };
+    write("step".into(), left - 8, 22, HPos::Right)?;
+    write("milliseconds, percent of the fused multiply-adds".into(), left, 22, HPos::Left)?;
+    for (row, line) in (0..).zip(lines) {
+        let y = top + BAR as i32 * row;
+        let end = left + (f64::from(right - left) * line.ms / longest).round() as i32;
+        let bar = [(left, y), (end.max(left + 1), y + BAR as i32 - 4)];
+        page.draw(&Rectangle::new(bar, colour(network, line).filled()))?;
+        let middle = y + BAR as i32 / 2 - 2;
+        write(line.layer.clone(), left - 8, middle, HPos::Right)?;
+        let percent = if line.gflops > 0.0 { format!(", {:.0} %", 100.0 * line.of_peak) } else { String::new() };
+        write(format!("{:.3}{percent}", line.ms), end + 8, middle, HPos::Left)?;
+    }
     Ok(())
 }
 

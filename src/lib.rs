@@ -23,5 +23,5 @@ pub use epilogue::{Clamp, Epilogue};
 pub use error::{Error, Result};
 pub use isa::Isa;
 pub use kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
-pub use plan::{Options, Plan, Workspace};
+pub use plan::{Description, Fusion, Options, Plan, Workspace};
 pub use tensor::{AlignedBuffer, Layout, View, ViewMut};

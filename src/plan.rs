@@ -3,6 +3,8 @@
 mod build;
 mod lower;
 mod memory;
+mod operation;
+mod schedule;
 mod step;
 
 use crate::error::{Error, Result};
@@ -14,6 +16,8 @@ use crate::tensor::{AlignedBuffer, View};
 use crate::weights::{Folded, Weights, fold};
 use build::Builder;
 use memory::Place;
+use operation::Operation;
+use schedule::Schedules;
 use step::{Base, Step};
 
 /// How to build a plan.
@@ -28,9 +32,25 @@ pub struct Options {
     /// Gives every layer a tensor of its own, as [`Plan::run_observed`] needs. Without it, additions and ReLUs are part of
     /// the convolution before them. The bits are the same.
     pub observed: bool,
-    /// Computes inverted residuals slice by slice of their expanded channels, so that the expanded tensor never exists whole
-    /// (MobileNet V2, section 5.1). The bits are the same.
+    /// Which layers are computed together. The bits are the same.
+    pub fusion: Fusion,
+    /// Computes every chain of layers that can be by strips of rows, and inverted residuals by blocks of their expanded
+    /// channels where that takes less (MobileNet V2, section 5.1), so that the tensors between them never exist whole. The
+    /// bits are the same.
     pub low_memory: bool,
+}
+
+/// Which layers are computed together, strip by strip of their output rows, so that the tensors between them stay in a
+/// cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fusion {
+    /// Those where it pays.
+    #[default]
+    Auto,
+    /// None.
+    Off,
+    /// All that can be, in strips of this many output rows; 0 is taken as 1. For measurements.
+    Strips(usize),
 }
 
 /// A network with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
@@ -70,8 +90,9 @@ impl Plan {
         if batch > largest || threads > largest {
             return Err(Error::shape("batch and threads", format!("{batch}, {threads}"), format!("at most {largest}")));
         }
-        let items = lower::lower(&network, options.observed, options.low_memory);
-        let builder = Builder { kernels, network: &network, folded, batch, threads };
+        let schedules = Schedules::new(&options);
+        let items = lower::lower(&network, options.observed, &schedules);
+        let builder = Builder { kernels, network: &network, folded, batch, schedules };
         let scratch = items.iter().map(|item| builder.scratch(item)).collect::<Result<Vec<_>>>()?;
         let memory = memory::lay_out(&network, &items, &scratch, batch, options.observed)?;
         let mut steps = Vec::with_capacity(items.len());
@@ -143,12 +164,14 @@ impl Plan {
                 width: place.layout.width,
                 channels: place.layout.channels,
             };
+            let layer = |operation: &Operation| &self.network.layers()[operation.layer].name[..];
             Description {
-                layer: &self.network.layers()[step.layer].name,
-                kernel: step.kernel(),
+                layers: step.operations.iter().map(layer).collect(),
+                kernels: step.operations.iter().map(|operation| operation.work.kernel()).collect(),
                 input: shape(&step.input),
-                output: shape(&step.output),
+                output: shape(step.output()),
                 macs: step.macs,
+                bytes: step.bytes(),
             }
         })
     }
@@ -195,7 +218,7 @@ impl Plan {
             ));
         }
         let base = self.base(workspace, input, output)?;
-        for step in &self.steps {
+        for (index, step) in self.steps.iter().enumerate() {
             for task in 0..step.tasks() {
                 // SAFETY: as in `run_on`; the tasks run one after the other.
                 unsafe { step.run(&base, task) };
@@ -203,10 +226,10 @@ impl Plan {
             let images = (0..self.batch).map(|image| {
                 // SAFETY: the place lies inside the workspace or the output, which `base` borrows, and nothing writes to
                 // it while the view lives.
-                let data = unsafe { base.image(&step.output, image) };
-                View::new(data, step.output.layout)
+                let data = unsafe { base.image(step.output(), image) };
+                View::new(data, step.output().layout)
             });
-            observe(step.layer, &images.collect::<Result<Vec<_>>>()?);
+            observe(index, &images.collect::<Result<Vec<_>>>()?);
         }
         Ok(())
     }
@@ -258,23 +281,26 @@ fn expect(what: &str, got: usize, expected: usize, shape: impl FnOnce() -> Strin
 }
 
 /// What a plan does in one step.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Description<'a> {
-    /// The layer's name.
-    pub layer: &'a str,
-    /// The kernel's name, or that of the element-wise operation.
-    pub kernel: &'static str,
+    /// The names of the layers that it computes, one after the other.
+    pub layers: Vec<&'a str>,
+    /// The name of each one's kernel, or of the element-wise operation.
+    pub kernels: Vec<&'static str>,
     /// The shape of the input.
     pub input: Shape,
     /// The shape of the output.
     pub output: Shape,
     /// Multiply-accumulates of the whole batch.
     pub macs: u64,
+    /// Bytes of input, output, residual and weights, each once.
+    pub bytes: u64,
 }
 
 impl std::fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shape = |Shape { height, width, channels }: Shape| format!("{height}x{width}x{channels}");
-        write!(f, "{:<24} {:>12} -> {:<12} {}", self.layer, shape(self.input), shape(self.output), self.kernel)
+        let (layers, kernels) = (self.layers.join(" + "), self.kernels.join(" + "));
+        write!(f, "{layers:<24} {:>12} -> {:<12} {kernels}", shape(self.input), shape(self.output))
     }
 }

@@ -10,7 +10,7 @@ use sepconv::net::{Activation, Config, Flavor, Name, Network, Op};
 use sepconv::parallel::{Parallel, Rayon};
 use sepconv::reference::{self, Window};
 use sepconv::weights::{Folded, HashWeights, fold, hash_of_bits};
-use sepconv::{Clamp, Isa, Options, Plan};
+use sepconv::{Clamp, Fusion, Isa, Options, Plan};
 
 /// The rows of a CSV file with a header, as maps from column to value.
 fn rows(csv: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
@@ -221,22 +221,38 @@ fn threads_and_batch_change_no_bit() {
 }
 
 #[test]
-fn low_memory_changes_no_bit() {
+fn fusion_and_low_memory_change_no_bit() {
     let paper = Network::new(Name::MobilenetV2, &Config::of(Name::MobilenetV2)).unwrap();
     for network in small_networks().into_iter().chain([paper]) {
         let input = image(&network);
         for kernels in every_isa() {
-            let options = Options { isa: Some(kernels.isa()), ..Options::default() };
-            let (whole, sliced) =
-                (plan(network.clone(), options), plan(network.clone(), Options { low_memory: true, ..options }));
-            let context = format!("{} on {}", network.name(), kernels.isa());
-            common::assert_same(&logits(&sliced, &input), &logits(&whole, &input), None, &context);
-            assert!(sliced.workspace_bytes() <= whole.workspace_bytes(), "{context}");
-            let paper = network.name() == "mobilenet_v2_1.0_224_torch";
-            assert!(!paper || 2 * sliced.workspace_bytes() < whole.workspace_bytes(), "{context}");
+            let options = Options { isa: Some(kernels.isa()), fusion: Fusion::Off, ..Options::default() };
+            let want = logits(&plan(network.clone(), options), &input);
+            let fusions = [Fusion::Auto, Fusion::Strips(0), Fusion::Strips(2), Fusion::Strips(3), Fusion::Strips(1000)];
+            for (fusion, low_memory) in fusions.into_iter().flat_map(|fusion| [(fusion, false), (fusion, true)]) {
+                let got = logits(&plan(network.clone(), Options { fusion, low_memory, ..options }), &input);
+                let context = format!("{} on {}: {fusion:?}, {low_memory}", network.name(), kernels.isa());
+                common::assert_same(&got, &want, None, &context);
+            }
             let observed = plan(network.clone(), Options { observed: true, ..options });
-            common::assert_same(&logits(&observed, &input), &logits(&whole, &input), None, &context);
+            let context = format!("{} on {}: observed", network.name(), kernels.isa());
+            common::assert_same(&logits(&observed, &input), &want, None, &context);
         }
+    }
+}
+
+/// MobileNet V2 at 224 pixels, whose layers one by one have a peak of 6.02 MB.
+#[test]
+fn activations_stay_small() {
+    let paper = Network::new(Name::MobilenetV2, &Config::of(Name::MobilenetV2)).unwrap();
+    for isa in every_isa().iter().map(|kernels| kernels.isa()) {
+        let peak = |fusion, low_memory| {
+            let options = Options { isa: Some(isa), fusion, low_memory, ..Options::default() };
+            plan(paper.clone(), options).peak_bytes()
+        };
+        assert_eq!(peak(Fusion::Off, false), 6_021_120, "{isa}: layer by layer");
+        assert!(peak(Fusion::Auto, false) <= 3_000_000, "{isa}: {}", peak(Fusion::Auto, false));
+        assert!(peak(Fusion::Auto, true) <= 1_750_000, "{isa}, low_memory: {}", peak(Fusion::Auto, true));
     }
 }
 

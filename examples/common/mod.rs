@@ -14,7 +14,7 @@ use preprocess::Recipe;
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
-use sepconv::{Isa, Options, Plan};
+use sepconv::{Fusion, Isa, Options, Plan};
 
 /// What an example may fail with: a sentence for a person.
 pub type Failure = Box<dyn std::error::Error>;
@@ -54,7 +54,10 @@ pub struct Flags {
     /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     pub isa: Option<Isa>,
-    /// Compute inverted residuals slice by slice, in less memory
+    /// Layers computed together: auto (where it pays), off, or rows of a strip for all that can be
+    #[arg(long, default_value = "auto", value_parser = fusion)]
+    pub fusion: Fusion,
+    /// Compute all that can be piece by piece, in less memory
     #[arg(long)]
     pub low_memory: bool,
     /// Threads
@@ -63,6 +66,15 @@ pub struct Flags {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads `--fusion`.
+fn fusion(value: &str) -> Result<Fusion, String> {
+    match value {
+        "auto" => Ok(Fusion::Auto),
+        "off" => Ok(Fusion::Off),
+        rows => rows.parse().map(Fusion::Strips).map_err(|_| "expected auto, off or a number of rows".into()),
+    }
 }
 
 /// Weights that are made, built in, or mapped from a file.
@@ -136,7 +148,7 @@ impl Flags {
         config.epsilon = self.bn_eps.or(config.epsilon);
         config.classes = self.classes.or(config.classes);
         let (isa, threads, low_memory) = (self.isa, self.threads, self.low_memory);
-        let options = Options { isa, threads, low_memory, ..Options::default() };
+        let options = Options { isa, threads, low_memory, fusion: self.fusion, ..Options::default() };
         Ok(Setup { name, network: Network::new(name, &config)?, recipe, source, options })
     }
 }

@@ -4,9 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::lower::{Item, Kind};
-use super::memory::{Memory, Place};
-use super::step::{Part, Step, Work, cut};
+use super::lower::{Item, Stage};
+use super::memory::{Memory, Place, Scratch};
+use super::operation::{Operation, Work};
+use super::schedule::{FEW_PIXELS, Schedule, Schedules, cut, rows_between};
+use super::step::{Part, Step};
 use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::PackedDepthwise;
 use crate::epilogue::Clamp;
@@ -17,50 +19,72 @@ use crate::pointwise::PackedPointwise;
 use crate::select;
 use crate::weights::Folded;
 
-/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it saves.
-const LEAST_MACS: u64 = 500_000;
-/// A GEMM with fewer pixels is cut along its output channels, so that each thread reads its own share of the weights.
-const FEW_PIXELS: usize = 128;
-/// Slices of an inverted residual's expanded channels: the paper recommends 2 to 5.
-const SLICES: usize = 4;
-
 /// What an item's steps are made of.
 pub(super) struct Builder<'a> {
     pub kernels: &'static Kernels,
     pub network: &'a Network,
     pub folded: &'a [Option<Folded>],
     pub batch: usize,
-    pub threads: usize,
+    pub schedules: Schedules,
 }
 
 impl Builder<'_> {
+    fn layers(&self, item: &Item) -> Vec<usize> {
+        item.stages.iter().map(|stage| stage.layer).collect()
+    }
+
     /// The expanded channels of an inverted residual, slice by slice: each begins at a panel of the expansion's weights and
-    /// at a block of the depthwise convolution's, and holds at least one of both.
-    fn slices(&self, expand: usize, depthwise: usize) -> Result<Vec<Range<usize>>> {
-        let layers = self.network.layers();
-        let Shape { height, width, channels } = layers[expand].output;
-        let stride = if let Op::Depthwise { stride, .. } = layers[depthwise].op { stride } else { 1 };
+    /// at a block of the depthwise convolution's.
+    fn slices(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
+        let all = self.network.layers();
+        let Shape { height, width, channels } = all[layers[0]].output;
+        let stride = if let Op::Depthwise { stride, .. } = all[layers[1]].op { stride } else { 1 };
         let panel = select::pointwise(self.kernels, self.batch * height * width, channels)?.columns();
         let block = select::depthwise(self.kernels, stride)?.lanes();
         // The least common multiple.
         let unit =
             (1..=block).map(|times| times * panel).find(|unit| unit.is_multiple_of(block)).unwrap_or(panel * block);
-        let mut slices: Vec<_> = cut(channels, unit, SLICES).collect();
-        if let [.., before, last] = &mut slices[..]
-            && last.len() < unit
-        {
-            before.end = last.end;
-            slices.pop();
-        }
-        Ok(slices)
+        Ok(self.schedules.slices(channels, unit))
     }
 
-    /// The tensors that exist only while `item` runs: one slice of the expanded tensor and of the depthwise one.
-    pub fn scratch(&self, item: &Item) -> Result<Vec<Shape>> {
-        let Kind::Sliced { expand, depthwise, .. } = item.kind else { return Ok(Vec::new()) };
-        let slices = self.slices(expand, depthwise)?;
-        let channels = slices.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-        Ok([expand, depthwise].map(|layer| Shape { channels, ..self.network.layers()[layer].output }).to_vec())
+    /// The memory that exists only while `item` runs.
+    pub fn scratch(&self, item: &Item) -> Result<Vec<Scratch>> {
+        let layers = self.layers(item);
+        let output = |&layer: &usize| self.network.layers()[layer].output;
+        let between = layers[..layers.len() - 1].iter().map(output);
+        Ok(match item.schedule {
+            Schedule::Whole => Vec::new(),
+            Schedule::Strips(rows) => {
+                let copies = self.row_parts(item).len();
+                let held = rows_between(self.network, &layers, rows);
+                between
+                    .zip(held)
+                    .map(|(whole, height)| Scratch {
+                        shape: Shape { height, ..whole },
+                        full_height: whole.height,
+                        copies,
+                    })
+                    .collect()
+            }
+            Schedule::Slices => {
+                let channels = self.slices(&layers)?.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+                between
+                    .map(|whole| Scratch {
+                        shape: Shape { channels, ..whole },
+                        full_height: whole.height,
+                        copies: self.batch,
+                    })
+                    .collect()
+            }
+        })
+    }
+
+    /// The tasks of an item that is cut along its output rows.
+    fn row_parts(&self, item: &Item) -> Vec<Part> {
+        let layers = self.network.layers();
+        let macs = item.stages.iter().map(|stage| layers[stage.layer].macs()).sum::<u64>() * self.batch as u64;
+        let rows = self.batch * self.network.shape(item.output).height;
+        cut(rows, 1, self.schedules.tasks(macs)).map(Part::Rows).collect()
     }
 
     /// The steps of item `index`.
@@ -70,39 +94,46 @@ impl Builder<'_> {
         };
         let (input, output) = (place(item.input)?, place(item.output)?);
         let residual = item.residual.map(place).transpose()?;
-        match item.kind {
-            Kind::Layer(layer) => {
-                let work = self.work(layer, item.pre_relu)?;
-                Ok(vec![self.step(layer, work, input, residual, clamp(item.activation), output)])
+        let scratch = &memory.scratch[index];
+        let count = item.stages.len();
+        let works = item.stages.iter().map(|stage| self.work(stage)).collect::<Result<Vec<_>>>()?;
+        let operation = |at: usize, work: Work, output: Place| Operation {
+            layer: item.stages[at].layer,
+            work,
+            residual: residual.filter(|_| at + 1 == count),
+            clamp: clamp(item.stages[at].activation),
+            output,
+        };
+        let outputs = scratch.iter().copied().chain([output]);
+        if item.schedule != Schedule::Slices {
+            let operations: Vec<_> =
+                works.into_iter().zip(outputs).enumerate().map(|(at, (w, out))| operation(at, w, out)).collect();
+            let strip = if let Schedule::Strips(rows) = item.schedule { rows } else { usize::MAX };
+            return Ok(vec![self.step(item, operations, input, strip)]);
+        }
+        let (layers, mut steps) = (self.layers(item), Vec::new());
+        for slice in self.slices(&layers)? {
+            let sliced = |mut place: Place| {
+                place.layout.channels = slice.len();
+                place
+            };
+            let (expanded, filtered) = (sliced(scratch[0]), sliced(scratch[1]));
+            let first = operation(0, works[0].with_outputs(slice.clone()), expanded);
+            let second = operation(1, works[1].with_outputs(slice.clone()), filtered);
+            let mut third = operation(2, works[2].with_inputs(slice.clone()), output);
+            if slice.end != self.network.layers()[layers[0]].output.channels {
+                (third.residual, third.clamp) = (None, Clamp::NONE);
             }
-            Kind::Sliced { expand, depthwise, project } => {
-                let (mut expanded, mut filtered) = (memory.scratch[index][0], memory.scratch[index][1]);
-                let [first, second, third] = [(expand, item.pre_relu), (depthwise, false), (project, false)]
-                    .map(|(layer, pre_relu)| self.work(layer, pre_relu));
-                let (first, second, third) = (first?, second?, third?);
-                let layers = self.network.layers();
-                let (act1, act2) = (clamp(layers[expand].activation), clamp(layers[depthwise].activation));
-                let slices = self.slices(expand, depthwise)?;
-                let mut steps = Vec::new();
-                for slice in &slices {
-                    expanded.layout.channels = slice.len();
-                    filtered.layout.channels = slice.len();
-                    let outputs = first.with_outputs(slice.clone());
-                    steps.push(self.step(expand, outputs, input, None, act1, expanded));
-                    let channels = second.with_outputs(slice.clone());
-                    steps.push(self.step(depthwise, channels, expanded, None, act2, filtered));
-                    let last = slice.end == layers[expand].output.channels;
-                    let (residual, clamp) = if last { (residual, clamp(item.activation)) } else { (None, Clamp::NONE) };
-                    let inputs = third.with_inputs(slice.clone());
-                    steps.push(self.step(project, inputs, filtered, residual, clamp, output));
-                }
-                Ok(steps)
+            for (operation, input) in [(first, input), (second, expanded), (third, filtered)] {
+                steps.push(self.step(item, vec![operation], input, usize::MAX));
             }
         }
+        Ok(steps)
     }
 
     /// The work of one whole layer, its weights packed.
-    fn work(&self, index: usize, pre_relu: bool) -> Result<Work> {
+    fn work(&self, stage: &Stage) -> Result<Work> {
+        let (index, pre_relu) = (stage.layer, stage.pre_relu);
         let layer = &self.network.layers()[index];
         let (input, output) = (self.network.shape(layer.input), layer.output);
         let folded = || {
@@ -137,32 +168,26 @@ impl Builder<'_> {
         })
     }
 
-    fn step(
-        &self,
-        layer: usize,
-        work: Work,
-        input: Place,
-        residual: Option<Place>,
-        clamp: Clamp,
-        output: Place,
-    ) -> Step {
-        let of_layer = &self.network.layers()[layer];
-        let macs = macs(&work, of_layer) * self.batch as u64;
-        let tasks = match work {
-            Work::Add | Work::MaxPool(_) => self.threads,
-            _ => self.threads.min((macs / LEAST_MACS) as usize + 1),
-        };
-        let (height, width) = (output.layout.height, output.layout.width);
-        let parts = match &work {
-            Work::Pointwise { packed, outputs, .. } if self.batch * height * width < FEW_PIXELS => {
+    fn step(&self, item: &Item, operations: Vec<Operation>, input: Place, strip: usize) -> Step {
+        let layers = self.network.layers();
+        let macs_of = |operation: &Operation| macs(&operation.work, &layers[operation.layer]) * self.batch as u64;
+        let macs = operations.iter().map(macs_of).sum();
+        let (tasks, height) = (self.schedules.tasks(macs), operations[operations.len() - 1].output.layout.height);
+        let width = operations[operations.len() - 1].output.layout.width;
+        let parts = match (&operations[0].work, &operations[..]) {
+            (Work::Pointwise { packed, outputs, .. }, [_]) if self.batch * height * width < FEW_PIXELS => {
                 let of_slice =
                     |part: Range<usize>| Part::Channels(part.start + outputs.start..part.end + outputs.start);
                 cut(outputs.len(), packed.panel_columns(), tasks).map(of_slice).collect()
             }
-            Work::GlobalAveragePool => cut(self.batch, 1, tasks).map(Part::Rows).collect(),
-            _ => cut(self.batch * height, 1, tasks).map(Part::Rows).collect(),
+            (Work::GlobalAveragePool, _) => cut(self.batch, 1, tasks).map(Part::Rows).collect(),
+            (Work::Add | Work::MaxPool(_), _) => {
+                cut(self.batch * height, 1, self.schedules.threads()).map(Part::Rows).collect()
+            }
+            (_, [_]) => cut(self.batch * height, 1, tasks).map(Part::Rows).collect(),
+            _ => self.row_parts(item),
         };
-        Step { layer, work, input, residual, output, batch: self.batch, clamp, macs, parts }
+        Step { operations, input, batch: self.batch, macs, parts, strip }
     }
 }
 

@@ -1,30 +1,33 @@
 //! From layers to items of work: which layers one step, or one series of steps, computes together.
 #![forbid(unsafe_code)]
 
+use super::schedule::{Schedule, Schedules};
 use crate::net::{Activation, Layer, Network, Op, TensorId};
 
-/// Layers that are computed together, without the tensors between them.
+/// Layers that are computed together, without whole tensors between them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {
-    pub kind: Kind,
-    /// The tensor that it reads.
+    /// The layers, each reading the one before.
+    pub stages: Vec<Stage>,
+    /// How they share the work where there are several.
+    pub schedule: Schedule,
+    /// The tensor that the first layer reads.
     pub input: TensorId,
-    /// The tensor that is added before the activation.
+    /// The tensor that is added before the last layer's activation.
     pub residual: Option<TensorId>,
-    /// What its output goes through.
-    pub activation: Activation,
-    /// Whether its input goes through ReLU first.
-    pub pre_relu: bool,
-    /// The tensor that it writes.
+    /// The tensor that the last layer writes.
     pub output: TensorId,
 }
 
+/// One layer of an item.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
-    /// One layer, by index; with an addition after it where `output` is not its own.
-    Layer(usize),
-    /// An inverted residual whose expanded tensor never exists whole: expansion, depthwise, projection.
-    Sliced { expand: usize, depthwise: usize, project: usize },
+pub(super) struct Stage {
+    /// Its index.
+    pub layer: usize,
+    /// Whether its input goes through ReLU first.
+    pub pre_relu: bool,
+    /// What its output goes through.
+    pub activation: Activation,
 }
 
 impl Item {
@@ -32,27 +35,27 @@ impl Item {
     pub fn reads(&self) -> impl Iterator<Item = TensorId> {
         self.residual.into_iter().chain([self.input])
     }
+
+    /// The layer of an item that has one.
+    fn alone(&self) -> Option<Stage> {
+        if let [stage] = self.stages[..] { Some(stage) } else { None }
+    }
 }
 
-/// The items of `network` in order. `observed` keeps every layer's own tensor; `low_memory` slices inverted residuals.
-pub(super) fn lower(network: &Network, observed: bool, low_memory: bool) -> Vec<Item> {
-    let layers = network.layers();
+/// The items of `network` in order, as the options that `schedules` holds ask for; `observed` keeps every layer's own tensor.
+pub(super) fn lower(network: &Network, observed: bool, schedules: &Schedules) -> Vec<Item> {
     let item = |(index, layer): (usize, &Layer)| Item {
-        kind: Kind::Layer(index),
+        stages: vec![Stage { layer: index, pre_relu: layer.pre_relu, activation: layer.activation }],
+        schedule: Schedule::Whole,
         input: layer.input,
         residual: layer.residual,
-        activation: layer.activation,
-        pre_relu: layer.pre_relu,
         output: index + 1,
     };
-    let mut items: Vec<Item> = layers.iter().enumerate().map(item).collect();
-    if observed {
-        return items;
-    }
-    fold_additions(network, &mut items);
-    move_relus(network, &mut items);
-    if low_memory {
-        slice_blocks(network, &mut items);
+    let mut items: Vec<Item> = network.layers().iter().enumerate().map(item).collect();
+    if !observed {
+        fold_additions(network, &mut items);
+        move_relus(network, &mut items);
+        fuse(network, &mut items, schedules);
     }
     items
 }
@@ -62,33 +65,31 @@ fn readers(items: &[Item], tensor: TensorId) -> usize {
     items.iter().flat_map(Item::reads).filter(|&read| read == tensor).count()
 }
 
-/// The layer of an item that is one linear pointwise convolution, whose sum may go on.
-fn open_pointwise(network: &Network, item: &Item) -> Option<usize> {
-    let Kind::Layer(index) = item.kind else { return None };
-    let pointwise = matches!(network.layers()[index].op, Op::Pointwise { .. });
-    (pointwise && item.activation == Activation::Linear).then_some(index)
+/// Whether an item is one linear pointwise convolution, whose sum may go on.
+fn open_pointwise(network: &Network, item: &Item) -> bool {
+    item.alone().is_some_and(|stage| {
+        matches!(network.layers()[stage.layer].op, Op::Pointwise { .. }) && stage.activation == Activation::Linear
+    })
 }
 
 /// An addition whose one operand nothing else reads becomes the epilogue of the pointwise convolution that makes it. The
 /// convolution takes the addition's place, where the other operand is there already.
 fn fold_additions(network: &Network, items: &mut Vec<Item>) {
     while let Some((at, from, other)) = items.iter().enumerate().find_map(|(at, addition)| {
-        let Kind::Layer(index) = addition.kind else { return None };
-        if network.layers()[index].op != Op::Add {
+        if network.layers()[addition.alone()?.layer].op != Op::Add {
             return None;
         }
         let operands = [(addition.input, addition.residual?), (addition.residual?, addition.input)];
         let foldable = |&(operand, other): &(TensorId, TensorId)| {
             let from = items.iter().position(|item| item.output == operand)?;
-            let open = open_pointwise(network, &items[from]).is_some() && items[from].residual.is_none();
+            let open = open_pointwise(network, &items[from]) && items[from].residual.is_none();
             (open && operand != other && readers(items, operand) == 1).then_some((at, from, other))
         };
         operands.iter().filter_map(foldable).max_by_key(|&(_, from, _)| from)
     }) {
-        let addition = items[at].clone();
-        let convolution = items[from].clone();
-        items[at] =
-            Item { residual: Some(other), activation: addition.activation, output: addition.output, ..convolution };
+        let (addition, convolution) = (items[at].clone(), items[from].clone());
+        let stages = vec![Stage { activation: addition.stages[0].activation, ..convolution.stages[0] }];
+        items[at] = Item { stages, residual: Some(other), output: addition.output, ..convolution };
         items.remove(from);
     }
 }
@@ -97,45 +98,35 @@ fn fold_additions(network: &Network, items: &mut Vec<Item>) {
 fn move_relus(network: &Network, items: &mut [Item]) {
     for at in 0..items.len() {
         let input = items[at].input;
-        if !items[at].pre_relu || readers(items, input) != 1 {
+        if !items[at].stages[0].pre_relu || readers(items, input) != 1 {
             continue;
         }
-        let from = items.iter().position(|item| item.output == input && open_pointwise(network, item).is_some());
+        let from = items.iter().position(|item| item.output == input && open_pointwise(network, item));
         if let Some(from) = from {
-            items[from].activation = Activation::Relu;
-            items[at].pre_relu = false;
+            items[from].stages[0].activation = Activation::Relu;
+            items[at].stages[0].pre_relu = false;
         }
     }
 }
 
-/// Expansion, depthwise and projection to fewer channels that follow each other, with nothing else reading between them, become one item.
-fn slice_blocks(network: &Network, items: &mut Vec<Item>) {
-    let layer = |item: &Item| match item.kind {
-        Kind::Layer(index) => Some((index, network.layers()[index].op)),
-        Kind::Sliced { .. } => None,
-    };
+/// Convolutions that follow each other become one item where a schedule wants them: the longest chain first.
+fn fuse(network: &Network, items: &mut Vec<Item>, schedules: &Schedules) {
     let mut at = 0;
-    while at + 3 <= items.len() {
-        let [first, second, third] = [&items[at], &items[at + 1], &items[at + 2]];
-        let block = match (layer(first), layer(second), layer(third)) {
-            (
-                Some((expand, Op::Pointwise { stride: 1 })),
-                Some((depthwise, Op::Depthwise { .. })),
-                Some((project, Op::Pointwise { stride: 1 })),
-            ) => {
-                let chained = second.input == first.output && third.input == second.output;
-                let alone = readers(items, first.output) == 1 && readers(items, second.output) == 1;
-                let [input, expanded, output] =
-                    [first.input, first.output, third.output].map(|tensor| network.shape(tensor).channels);
-                let expands = expanded > input && expanded > output;
-                (chained && alone && expands && first.residual.is_none()).then_some((expand, depthwise, project))
-            }
-            _ => None,
-        };
-        if let Some((expand, depthwise, project)) = block {
-            let kind = Kind::Sliced { expand, depthwise, project };
-            let sliced = Item { kind, input: first.input, pre_relu: first.pre_relu, ..third.clone() };
-            items.splice(at..at + 3, [sliced]);
+    while at < items.len() {
+        let fused = [3, 2].into_iter().find_map(|length| {
+            let chain = items.get(at..at + length)?;
+            let linked = chain.windows(2).all(|pair| {
+                pair[1].input == pair[0].output && readers(items, pair[0].output) == 1 && pair[0].residual.is_none()
+            });
+            let stages = chain.iter().map(Item::alone).collect::<Option<Vec<_>>>().filter(|_| linked)?;
+            let layers: Vec<usize> = stages.iter().map(|stage| stage.layer).collect();
+            let schedule = schedules.of(network, &layers)?;
+            let last = chain.last()?;
+            let (residual, output) = (last.residual, last.output);
+            Some((length, Item { stages, schedule, input: chain[0].input, residual, output }))
+        });
+        if let Some((length, item)) = fused {
+            items.splice(at..at + length, [item]);
         }
         at += 1;
     }

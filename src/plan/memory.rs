@@ -17,12 +17,14 @@ pub(super) enum Region {
     Workspace(usize),
 }
 
-/// Where the images of a tensor lie.
+/// Where the images of a tensor lie, or the copies of a scratch tensor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub region: Region,
-    /// Of one image; the next one begins `height` rows further on.
+    /// Of one image or copy; the next one begins `height` rows further on.
     pub layout: Layout,
+    /// Rows of the whole tensor, of which a scratch tensor holds only `layout.height` at a time.
+    pub full_height: usize,
 }
 
 impl Place {
@@ -52,6 +54,14 @@ pub(super) fn spaced(shape: Shape) -> Layout {
     Layout { pixel_stride, row_stride, ..Layout::tight(shape.height, shape.width, shape.channels) }
 }
 
+/// Memory that exists only while an item runs: so many copies of a tensor of this shape, one an image or one a task.
+pub(super) struct Scratch {
+    pub shape: Shape,
+    /// Rows of the whole tensor.
+    pub full_height: usize,
+    pub copies: usize,
+}
+
 /// The memory of a plan.
 pub(super) struct Memory {
     /// The place of every tensor that has one.
@@ -69,7 +79,7 @@ pub(super) struct Memory {
 pub(super) fn lay_out(
     network: &Network,
     items: &[Item],
-    scratch: &[Vec<Shape>],
+    scratch: &[Vec<Scratch>],
     batch: usize,
     keep: bool,
 ) -> Result<Memory> {
@@ -82,10 +92,13 @@ pub(super) fn lay_out(
         }
     }
     let mut memory = Memory { places: vec![None; count + 1], scratch: Vec::new(), workspace: 0, peak: 0 };
-    memory.places[0] = Some(Place { region: Region::Input, layout: tight(network.input()) });
+    memory.places[0] =
+        Some(Place { region: Region::Input, layout: tight(network.input()), full_height: network.input().height });
     let mut live: Vec<Live> = Vec::new();
-    let reserve = |live: &mut Vec<Live>, workspace: &mut usize, layout: Layout, index: usize, until: usize| {
-        let length = batch
+    let mut workspace = 0;
+    let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
+        let layout = spaced(shape);
+        let length = copies
             .checked_mul(layout.row_stride)
             .and_then(|row| row.checked_mul(layout.height))
             .and_then(|length| length.checked_next_multiple_of(LINE))
@@ -94,30 +107,26 @@ pub(super) fn lay_out(
         live.retain(|other| other.until >= index);
         let offset = first_gap(live, length);
         live.push(Live { offset, length, until });
-        *workspace = (*workspace).max(offset + length);
-        Ok(Place { region: Region::Workspace(offset), layout })
+        workspace = workspace.max(offset + length);
+        Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
     };
     for (index, item) in items.iter().enumerate() {
         let (tensor, shape) = (item.output, network.shape(item.output));
         memory.places[tensor] = Some(if tensor == count {
-            Place { region: Region::Output, layout: tight(shape) }
+            Place { region: Region::Output, layout: tight(shape), full_height: shape.height }
         } else {
-            reserve(
-                &mut live,
-                &mut memory.workspace,
-                spaced(shape),
-                index,
-                if keep { items.len() } else { last_read[tensor] },
-            )?
+            reserve(&mut live, batch, shape, index, if keep { items.len() } else { last_read[tensor] })?
         });
-        let scratch =
-            scratch[index].iter().map(|&shape| reserve(&mut live, &mut memory.workspace, spaced(shape), index, index));
+        let scratch = scratch[index].iter().map(|part| {
+            let place = reserve(&mut live, part.copies, part.shape, index, index)?;
+            Ok(Place { full_height: part.full_height, ..place })
+        });
         memory.scratch.push(scratch.collect::<Result<_>>()?);
         let image = if index <= last_read[0] { batch * network.input().len() } else { 0 };
         let held = live.iter().filter(|other| other.until >= index).map(|other| other.length).sum::<usize>();
         memory.peak = memory.peak.max(image + held);
     }
-    Ok(memory)
+    Ok(Memory { workspace, ..memory })
 }
 
 /// The lowest offset at which `length` elements overlap no tensor that lives.

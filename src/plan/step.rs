@@ -1,16 +1,11 @@
-//! One step of a plan: a layer with its packed weights, cut into tasks.
+//! One step of a plan: operations that follow each other, cut into tasks.
 
 use std::ops::Range;
 use std::slice;
-use std::sync::Arc;
 
 use super::memory::{Place, Region};
-use crate::conv::{ConvShape, PackedConv};
-use crate::depthwise::{PackedDepthwise, Padding, Source, Strip, Target, WINDOW};
-use crate::elementwise::{add_run, global_average_pool, max_pool_pixel};
-use crate::epilogue::{Clamp, Residual};
-use crate::pointwise::{PackedPointwise, Pixels, Run};
-use crate::tensor::{Layout, View};
+use super::operation::{Operation, Window, Work};
+use super::schedule::cut;
 
 /// The memory of one run. Its lifetime is that of the borrows it was made from: it does not leave `Plan`'s methods.
 pub(super) struct Base {
@@ -23,14 +18,16 @@ pub(super) struct Base {
 unsafe impl Sync for Base {}
 
 impl Base {
-    fn read(&self, place: &Place) -> *const f32 {
+    /// Where `place` begins, to read.
+    pub fn read(&self, place: &Place) -> *const f32 {
         match place.region {
             Region::Input => self.input,
             _ => self.write(place),
         }
     }
 
-    fn write(&self, place: &Place) -> *mut f32 {
+    /// Where `place` begins, to write; never the image.
+    pub fn write(&self, place: &Place) -> *mut f32 {
         match place.region {
             Region::Input => unreachable!("no layer writes the image"),
             Region::Output => self.output,
@@ -49,47 +46,6 @@ impl Base {
     }
 }
 
-/// What a step computes, with its weights.
-#[derive(Debug)]
-pub(super) enum Work {
-    Conv { packed: PackedConv, padding: Padding },
-    Depthwise { packed: Arc<PackedDepthwise>, padding: Padding, input_lo: Option<f32>, channels: Range<usize> },
-    Pointwise { packed: Arc<PackedPointwise>, stride: usize, inputs: Range<usize>, outputs: Range<usize> },
-    MaxPool(Padding),
-    Add,
-    GlobalAveragePool,
-}
-
-impl Work {
-    /// The same for a slice of the output channels (of a depthwise convolution's channels).
-    pub fn with_outputs(&self, slice: Range<usize>) -> Work {
-        self.sliced(None, Some(slice))
-    }
-
-    /// The same for a slice of the input channels: continues from the slices before it.
-    pub fn with_inputs(&self, slice: Range<usize>) -> Work {
-        self.sliced(Some(slice), None)
-    }
-
-    fn sliced(&self, input_slice: Option<Range<usize>>, output_slice: Option<Range<usize>>) -> Work {
-        match self {
-            Work::Pointwise { packed, stride, inputs, outputs } => Work::Pointwise {
-                packed: packed.clone(),
-                stride: *stride,
-                inputs: input_slice.unwrap_or(inputs.clone()),
-                outputs: output_slice.unwrap_or(outputs.clone()),
-            },
-            Work::Depthwise { packed, padding, input_lo, channels } => Work::Depthwise {
-                packed: packed.clone(),
-                padding: *padding,
-                input_lo: *input_lo,
-                channels: output_slice.unwrap_or(channels.clone()),
-            },
-            _ => unreachable!("only the layers of an inverted residual are sliced"),
-        }
-    }
-}
-
 /// What one task computes.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
@@ -99,61 +55,34 @@ pub(super) enum Part {
     Channels(Range<usize>),
 }
 
+/// The most operations of a step.
+const MOST: usize = 3;
+
+/// Operations that follow each other, without whole tensors between them.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The layer whose weights it has.
-    pub layer: usize,
-    pub work: Work,
+    pub operations: Vec<Operation>,
     pub input: Place,
-    pub residual: Option<Place>,
-    pub output: Place,
     pub batch: usize,
-    pub clamp: Clamp,
     /// Multiply-accumulates of the whole batch.
     pub macs: u64,
     pub parts: Vec<Part>,
+    /// Output rows of a strip.
+    pub strip: usize,
 }
-
-/// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.
-pub(super) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
-    let units = count.div_ceil(unit);
-    let parts = parts.min(units).max(1);
-    (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
-}
-
-/// Elements of the input that a GEMM walks for each panel: half of a second-level cache of 512 KB.
-const BLOCK: usize = 64 * 1024;
-/// A block of pixels is a multiple of this: of every tile's height but one.
-const BLOCK_PIXELS: usize = 24;
 
 impl Step {
-    /// The name of the kernel, or of the operation.
-    pub fn kernel(&self) -> &'static str {
-        match &self.work {
-            Work::Conv { packed, .. } => packed.kernel().name(),
-            Work::Depthwise { packed, .. } => packed.kernel().name(),
-            Work::Pointwise { packed, .. } => packed.kernel().name(),
-            Work::MaxPool(_) => "max_pool",
-            Work::Add => "add",
-            Work::GlobalAveragePool => "global_average_pool",
-        }
+    /// The place of the last operation's output.
+    pub fn output(&self) -> &Place {
+        self.operations.last().map_or(&self.input, |operation| &operation.output)
     }
 
     /// Bytes of input, output, residual and weights, each once.
     pub fn bytes(&self) -> u64 {
         let tensor = |place: &Place| self.batch * place.layout.pixels() * place.layout.channels;
-        let tensors = tensor(&self.input) + tensor(&self.output) + self.residual.as_ref().map_or(0, tensor);
-        // Of each output: its weights and a bias.
-        let weights = match &self.work {
-            Work::Conv { packed, .. } => {
-                let ConvShape { window, inputs, outputs, .. } = packed.shape();
-                (window.0 * window.1 * inputs + 1) * outputs
-            }
-            Work::Depthwise { channels, .. } => (WINDOW * WINDOW + 1) * channels.len(),
-            Work::Pointwise { inputs, outputs, .. } => (inputs.len() + 1) * outputs.len(),
-            Work::MaxPool(_) | Work::Add | Work::GlobalAveragePool => 0,
-        };
-        ((tensors + weights) * size_of::<f32>()) as u64
+        let of = |operation: &Operation| operation.residual.as_ref().map_or(0, tensor) + operation.work.weights();
+        let tensors = tensor(&self.input) + tensor(self.output());
+        ((tensors + self.operations.iter().map(of).sum::<usize>()) * size_of::<f32>()) as u64
     }
 
     pub fn tasks(&self) -> usize {
@@ -163,153 +92,59 @@ impl Step {
     /// # Safety
     /// `base` must cover every place of the plan; no other task may write what this one reads or touch what it writes.
     pub unsafe fn run(&self, base: &Base, task: usize) {
-        // SAFETY: by this function's own contract; `Plan` checked the sizes when it laid out the memory.
-        unsafe {
-            match (&self.work, &self.parts[task]) {
-                (Work::Pointwise { packed, stride, inputs, outputs }, part) => {
-                    self.pointwise(base, packed, *stride, (inputs, outputs), part);
-                }
-                (_, Part::Rows(rows)) => self.spatial(base, rows.clone()),
-                (_, Part::Channels(_)) => {}
-            }
+        // Without a stride the images of a batch are one taller image to a pointwise convolution.
+        let tall = matches!(&self.operations[..], [Operation { work: Work::Pointwise { stride: 1, .. }, .. }]);
+        let height = self.output().layout.height * if tall { self.batch } else { 1 };
+        let (rows, channels) = match &self.parts[task] {
+            Part::Rows(rows) => (rows.clone(), None),
+            Part::Channels(channels) => (0..self.batch * self.output().layout.height, Some(channels)),
+        };
+        for (image, rows) in by_image(rows, height) {
+            // SAFETY: by this function's own contract.
+            unsafe { self.strips(base, task, image, rows, channels) };
         }
     }
 
-    /// The residual from output row `row` of image `image` on.
-    fn residual(&self, base: &Base, image: usize, row: usize) -> Residual {
-        self.residual.as_ref().map_or(Residual::NONE, |place| Residual {
-            pointer: base.read(place).wrapping_add(image * place.image_stride() + row * place.layout.row_stride),
-            pixel: place.layout.pixel_stride,
-            row: place.layout.row_stride,
-        })
-    }
-
+    /// Computes output `rows` of `image` (of a single pointwise convolution maybe only `channels`) strip by strip, the operations in turn. What the windows of two strips share is
+    /// kept: the rows between two operations move to the front of their scratch.
+    ///
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn pointwise(
+    unsafe fn strips(
         &self,
         base: &Base,
-        packed: &PackedPointwise,
-        stride: usize,
-        (inputs, outputs): (&Range<usize>, &Range<usize>),
-        part: &Part,
+        task: usize,
+        image: usize,
+        rows: Range<usize>,
+        channels: Option<&Range<usize>>,
     ) {
-        let (input, output) = (&self.input.layout, &self.output.layout);
-        let (rows, channels) = match part {
-            Part::Rows(rows) => (rows.clone(), outputs.clone()),
-            Part::Channels(channels) => (0..self.batch * output.height, channels.clone()),
-        };
-        // Without a stride the images of a batch are one taller image.
-        let image_rows = if stride == 1 { self.batch * output.height } else { output.height };
-        let width = output.width;
-        let most = (BLOCK / inputs.len().max(1)).next_multiple_of(BLOCK_PIXELS);
-        for (image, rows) in by_image(rows, image_rows) {
-            let pixels = rows.len() * width;
-            // With a stride the kernel walks rows from their first pixel: a block is whole rows.
-            let unit = if stride == 1 { BLOCK_PIXELS } else { width };
-            for block in cut(pixels, unit, pixels.div_ceil(most)) {
-                let first = rows.start * width + block.start;
-                let pixel = input.pixel_stride * stride;
-                let source = base.read(&self.input).wrapping_add(image * self.input.image_stride());
-                let pixels = if stride == 1 {
-                    Pixels { pointer: source.wrapping_add(first * pixel), pixel, row: 0, width: usize::MAX }
+        let last = self.operations.len() - 1;
+        let mut held: [Option<Range<usize>>; MOST] = [const { None }; MOST];
+        // The depthwise kernels compute two rows or four at a time: strips stay even where they may be.
+        let unit = if self.strip.is_multiple_of(2) { 2 } else { 1 };
+        for strip in cut(rows.len(), unit, rows.len().div_ceil(self.strip)) {
+            let mut needed = [const { 0..0 }; MOST];
+            needed[last] = rows.start + strip.start..rows.start + strip.end;
+            for at in (0..last).rev() {
+                needed[at] = self.operations[at + 1].work.input_rows(&needed[at + 1], &self.operations[at].output);
+            }
+            let mut source = Window::whole(&self.input, image);
+            for (at, operation) in self.operations.iter().enumerate() {
+                let rows = needed[at].clone();
+                let (target, missing) = if at == last {
+                    (Window::whole(&operation.output, image), rows)
                 } else {
-                    let row = input.row_stride * stride;
-                    Pixels { pointer: source.wrapping_add(first / width * row), pixel, row, width }
+                    debug_assert!(rows.len() <= operation.output.layout.height, "a strip needs more rows than it has");
+                    let window = Window { place: &operation.output, copy: task, first: rows.start };
+                    let held = held[at].replace(rows.clone()).unwrap_or(rows.start..rows.start);
+                    // SAFETY: by this function's own contract: the scratch is the task's own, and holds as many rows as
+                    // a strip needs.
+                    unsafe { window.keep(base, &held) };
+                    (window, held.end.max(rows.start)..rows.end)
                 };
-                let target = base.write(&self.output).wrapping_add(image * self.output.image_stride());
-                let run = Run {
-                    pointer: target.wrapping_add(first * output.pixel_stride + channels.start - outputs.start),
-                    pixel: output.pixel_stride,
-                };
-                let residual = self.residual(base, image, 0).offset(0, first, channels.start - outputs.start);
-                // SAFETY: by this function's own contract; the block lies inside both tensors.
-                unsafe {
-                    packed.run_raw(inputs.clone(), channels.clone(), pixels, block.len(), residual, self.clamp, run);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`run`](Self::run).
-    unsafe fn spatial(&self, base: &Base, rows: Range<usize>) {
-        let (input, output) = (&self.input.layout, &self.output.layout);
-        if let Work::GlobalAveragePool = self.work {
-            for image in rows {
-                // SAFETY: by this function's own contract.
-                unsafe {
-                    let target = base.write(&self.output).wrapping_add(image * self.output.image_stride());
-                    let target = slice::from_raw_parts_mut(target, output.channels);
-                    if let Ok(view) = View::new(base.image(&self.input, image), *input) {
-                        let _ = global_average_pool(view, target);
-                    }
-                }
-            }
-            return;
-        }
-        for (image, rows) in by_image(rows, output.height) {
-            let residual = self.residual(base, image, rows.start);
-            let target = Target {
-                pointer: base
-                    .write(&self.output)
-                    .wrapping_add(image * self.output.image_stride() + rows.start * output.row_stride),
-                layout: Layout { height: rows.len(), ..*output },
-            };
-            let source = |strip: Strip| Source {
-                pointer: base
-                    .read(&self.input)
-                    .wrapping_add(image * self.input.image_stride() + strip.first * input.row_stride),
-                layout: Layout { height: strip.height, ..*input },
-            };
-            // SAFETY: by this function's own contract; a strip and its rows lie inside the tensors.
-            unsafe {
-                match &self.work {
-                    Work::Conv { packed, padding } => {
-                        let ConvShape { window, stride, .. } = packed.shape();
-                        let strip = Strip::new(&rows, input.height, window.0, stride, padding.top);
-                        let padding = Padding { top: strip.pad_top, ..*padding };
-                        packed.run_raw(padding, source(strip), residual, self.clamp, target);
-                    }
-                    Work::Depthwise { packed, padding, input_lo, channels } => {
-                        let stride = packed.kernel().stride();
-                        let strip = Strip::new(&rows, input.height, WINDOW, stride, padding.top);
-                        let padding = Padding { top: strip.pad_top, ..*padding };
-                        packed.run_raw(
-                            channels.clone(),
-                            padding,
-                            *input_lo,
-                            source(strip),
-                            residual,
-                            self.clamp,
-                            target,
-                        );
-                    }
-                    _ => self.without_weights(base, image, rows, target),
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`run`](Self::run).
-    unsafe fn without_weights(&self, base: &Base, image: usize, rows: Range<usize>, target: Target) {
-        // SAFETY: by this function's own contract: nothing else touches these rows.
-        let pixels = |y: usize| unsafe {
-            let row = target.pointer.wrapping_add((y - rows.start) * target.layout.row_stride);
-            slice::from_raw_parts_mut(row, target.layout.row_stride).chunks_exact_mut(target.layout.pixel_stride)
-        };
-        // SAFETY: as above: nothing writes to a step's inputs while it runs.
-        let view = |place: &Place| View::new(unsafe { base.image(place, image) }, place.layout);
-        for y in rows.clone() {
-            for (x, output) in pixels(y).enumerate() {
-                let output = &mut output[..target.layout.channels];
-                let Ok(input) = view(&self.input) else { return };
-                match (&self.work, self.residual.as_ref().map(view)) {
-                    (Work::MaxPool(padding), _) => drop(max_pool_pixel(*padding, input, (y, x), output)),
-                    (Work::Add, Some(Ok(other))) => add_run(input.pixel(y, x), other.pixel(y, x), self.clamp, output),
-                    _ => {}
-                }
+                // SAFETY: by this function's own contract; the rows that the operation reads were computed.
+                unsafe { operation.run(base, image, missing, source, target, channels) };
+                source = target;
             }
         }
     }

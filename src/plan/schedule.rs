@@ -1,0 +1,140 @@
+//! The choices of a plan that change its speed or its memory, never its bits: what is fused, and how work is cut.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use super::{Fusion, Options};
+use crate::net::{Network, Op, Shape};
+
+/// How the layers of an item share the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Schedule {
+    /// One layer, whole.
+    Whole,
+    /// Strip by strip of this many output rows, the layers in turn: between them there are only the rows that a strip needs.
+    Strips(usize),
+    /// An inverted residual, block by block of its expanded channels (MobileNet V2, section 5.1).
+    Slices,
+}
+
+/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it saves.
+const LEAST_MACS: u64 = 500_000;
+/// A GEMM with fewer pixels is cut along its output channels, so that each thread reads its own share of the weights.
+pub(super) const FEW_PIXELS: usize = 128;
+/// Slices of an inverted residual's expanded channels: the paper recommends 2 to 5.
+const SLICES: usize = 4;
+/// Elements of the tensors between the layers of a strip, 512 KB: they stay in a second-level cache.
+const STRIP: usize = 128 * 1024;
+/// The same where memory counts more than time.
+const SMALL_STRIP: usize = 32 * 1024;
+/// Tensors between layers that are smaller (in elements) stay in that cache as they are.
+const FUSE_FROM: usize = 256 * 1024;
+
+/// What the options ask of the schedules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedules {
+    fusion: Fusion,
+    low_memory: bool,
+    threads: usize,
+}
+
+impl Schedules {
+    pub fn new(options: &Options) -> Self {
+        Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: options.threads.max(1) }
+    }
+
+    /// The schedule for `layers`, each the only reader of the one before; `None` where they are better left apart.
+    pub fn of(&self, network: &Network, layers: &[usize]) -> Option<Schedule> {
+        let all = network.layers();
+        let ops: Vec<Op> = layers.iter().map(|&layer| all[layer].op).collect();
+        let channels = |tensor: usize| network.shape(tensor).channels;
+        let inverted = match (&ops[..], layers) {
+            ([Op::Pointwise { stride: 1 }, Op::Depthwise { .. }, Op::Pointwise { stride: 1 }], &[first, _, last]) => {
+                let (input, expanded, output) = (all[first].input, first + 1, last + 1);
+                channels(expanded) > channels(input).max(channels(output))
+            }
+            _ => false,
+        };
+        let stem = matches!(ops[..], [Op::Conv { .. }, Op::Depthwise { .. }, Op::Pointwise { stride: 1 }]);
+        let separable = matches!(ops[..], [Op::Depthwise { .. }, Op::Pointwise { stride: 1 }]);
+        if !(inverted || separable || stem) {
+            return None;
+        }
+        let output = all[layers[layers.len() - 1]].output;
+        let between: Vec<Shape> = layers[..layers.len() - 1].iter().map(|&layer| all[layer].output).collect();
+        let largest = between.iter().map(Shape::len).max().unwrap_or(0);
+        let rows = |budget: usize| {
+            let fits = |&rows: &usize| strip_len(network, layers, rows) <= budget;
+            (2..=output.height).step_by(2).take_while(fits).last().unwrap_or(2.min(output.height))
+        };
+        match self.fusion {
+            Fusion::Strips(rows) => Some(Schedule::Strips(rows.clamp(1, output.height.max(1)))),
+            Fusion::Off if !self.low_memory => None,
+            _ if self.low_memory => {
+                let rows = rows(SMALL_STRIP);
+                let sliced = between.iter().map(Shape::len).sum::<usize>() / SLICES;
+                let strips = strip_len(network, layers, rows);
+                if inverted && sliced < strips { Some(Schedule::Slices) } else { Some(Schedule::Strips(rows)) }
+            }
+            _ => {
+                let rows = rows(STRIP);
+                let worth = largest >= FUSE_FROM && output.height >= rows * self.threads.min(2);
+                worth.then_some(Schedule::Strips(rows))
+            }
+        }
+    }
+
+    /// The most tasks of a step.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Tasks for `macs` multiply-accumulates.
+    pub fn tasks(&self, macs: u64) -> usize {
+        self.threads.min((macs / LEAST_MACS) as usize + 1)
+    }
+
+    /// The channel blocks of an inverted residual with so many expanded channels; each begins at a multiple of `unit` and
+    /// holds at least as many.
+    pub fn slices(&self, channels: usize, unit: usize) -> Vec<Range<usize>> {
+        let mut slices: Vec<_> = cut(channels, unit, SLICES).collect();
+        if let [.., before, last] = &mut slices[..]
+            && last.len() < unit
+        {
+            before.end = last.end;
+            slices.pop();
+        }
+        slices
+    }
+}
+
+/// Rows that each of `layers` holds for `rows` output rows of the last.
+pub(super) fn rows_between(network: &Network, layers: &[usize], rows: usize) -> Vec<usize> {
+    let mut held = Vec::new();
+    let mut rows = rows;
+    for pair in layers.windows(2).rev() {
+        let (before, after) = (&network.layers()[pair[0]], &network.layers()[pair[1]]);
+        rows = match after.op {
+            Op::Depthwise { stride, .. } => rows.saturating_sub(1) * stride + 3,
+            Op::Conv { window, stride, .. } => rows.saturating_sub(1) * stride + window,
+            _ => rows,
+        }
+        .min(before.output.height);
+        held.push(rows);
+    }
+    held.reverse();
+    held
+}
+
+/// Elements between `layers` for a strip of `rows` output rows.
+fn strip_len(network: &Network, layers: &[usize], rows: usize) -> usize {
+    let row = |layer: usize| network.layers()[layer].output.width * network.layers()[layer].output.channels;
+    rows_between(network, layers, rows).iter().zip(layers).map(|(rows, &layer)| rows * row(layer)).sum()
+}
+
+/// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.
+pub(super) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let units = count.div_ceil(unit);
+    let parts = parts.min(units).max(1);
+    (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
+}
