@@ -48,7 +48,7 @@ mod generate {
         msvc_flags: &'static [&'static str],
     }
 
-    const ISAS: [Isa; 2] = [
+    const ISAS: [Isa; 3] = [
         Isa {
             name: "avx2",
             arch: "x86_64",
@@ -59,6 +59,17 @@ mod generate {
             unroll: 4,
             flags: &["-mavx2", "-mfma"],
             msvc_flags: &["/arch:AVX2"],
+        },
+        Isa {
+            name: "avx512",
+            arch: "x86_64",
+            variant: "Avx512",
+            lanes: 16,
+            registers: 32,
+            fma_lane: false,
+            unroll: 4,
+            flags: &["-mavx512f", "-mprefer-vector-width=512"],
+            msvc_flags: &["/arch:AVX512"],
         },
         Isa {
             name: "neon",
@@ -86,6 +97,8 @@ mod generate {
         stride: Option<usize>,
         tile: Vec<usize>,
         isa: String,
+        #[serde(default)]
+        also: Vec<String>,
         status: String,
         reason: Option<String>,
     }
@@ -109,6 +122,8 @@ mod generate {
         stride: usize,
         tile: Tile,
         isa: &'static Isa,
+        /// Other ISAs that get the kernel too.
+        also: Vec<&'static Isa>,
         trial: bool,
         reason: String,
     }
@@ -124,12 +139,17 @@ mod generate {
         format!("sepconv_{}_", env!("CARGO_PKG_VERSION").replace(['.', '-', '+'], "_"))
     }
 
+    fn find_isa(name: &str) -> Result<&'static Isa, String> {
+        ISAS.iter().find(|isa| isa.name == name).ok_or_else(|| {
+            let known: Vec<_> = ISAS.iter().map(|isa| isa.name).collect();
+            format!("unknown isa {name:?}, expected one of {known:?}")
+        })
+    }
+
     /// Checks one row; the message says what was expected.
     fn check(row: &Row) -> Result<Kernel, String> {
-        let isa = ISAS.iter().find(|isa| isa.name == row.isa).ok_or_else(|| {
-            let known: Vec<_> = ISAS.iter().map(|isa| isa.name).collect();
-            format!("unknown isa {:?}, expected one of {known:?}", row.isa)
-        })?;
+        let isa = find_isa(&row.isa)?;
+        let also = row.also.iter().map(|name| find_isa(name)).collect::<Result<Vec<_>, _>>()?;
         let trial = match row.status.as_str() {
             "ship" => false,
             "trial" => true,
@@ -193,6 +213,7 @@ mod generate {
             stride: row.stride.unwrap_or(1),
             tile,
             isa,
+            also,
             trial,
             reason: reason.into(),
         })
@@ -283,38 +304,39 @@ mod generate {
             .map_err(|error| format!("kernels/{name}, expanding {}: {error:#}", kernel.name))
     }
 
-    /// The Rust table: one static of kernel records an ISA.
-    fn rust_table(isa: &Isa, kernels: &[&Kernel]) -> String {
+    /// The Rust table: the kernel records of each ISA of the target.
+    fn rust_table(isas: &[&Isa], kernels: &[Kernel]) -> String {
         let mut rust = String::from("// Written by build.rs from kernels/kernels.toml.\n");
-        for (op, record) in [("pointwise", "Pointwise"), ("depthwise", "Depthwise"), ("conv", "Conv")] {
-            let _ = writeln!(rust, "unsafe extern \"C\" {{");
-            let of_op = || kernels.iter().filter(|kernel| kernel.op == op);
-            for kernel in of_op() {
+        let ops = [("pointwise", "Pointwise"), ("depthwise", "Depthwise"), ("conv", "Conv")];
+        let _ = writeln!(rust, "unsafe extern \"C\" {{");
+        for (op, record) in ops {
+            for kernel in kernels.iter().filter(|kernel| kernel.op == op) {
                 let _ = writeln!(rust, "    fn {}(arguments: *const arguments::{record});", kernel.symbol());
             }
-            let _ = writeln!(rust, "}}\nstatic {}: &[{record}Kernel] = &[", op.to_uppercase());
-            for kernel in of_op() {
-                let shape = if op == "depthwise" { format!("stride: {}, ", kernel.stride) } else { String::new() };
-                let _ = writeln!(
-                    rust,
-                    "    {record}Kernel {{ name: {:?}, isa: Isa::{}, {shape}rows: {}, columns: {}, lanes: {}, trial: {}, reason: {:?}, run: {} }},",
-                    kernel.name,
-                    isa.variant,
-                    kernel.tile.rows,
-                    kernel.tile.columns,
-                    isa.lanes,
-                    kernel.trial,
-                    kernel.reason,
-                    kernel.symbol(),
-                );
-            }
-            let _ = writeln!(rust, "];");
         }
-        let _ = writeln!(
-            rust,
-            "pub(super) static KERNELS: Kernels = Kernels {{ isa: Isa::{}, pointwise: POINTWISE, depthwise: DEPTHWISE, conv: CONV }};",
-            isa.variant
-        );
+        let _ = writeln!(rust, "}}\npub(super) static KERNELS: &[Kernels] = &[");
+        for isa in isas {
+            let _ = writeln!(rust, "    Kernels {{\n        isa: Isa::{},", isa.variant);
+            let of_isa =
+                |kernel: &&Kernel| std::iter::once(&kernel.isa).chain(&kernel.also).any(|other| other.name == isa.name);
+            for (op, record) in ops {
+                let _ = writeln!(rust, "        {op}: &[");
+                for kernel in kernels.iter().filter(of_isa).filter(|kernel| kernel.op == op) {
+                    let stride = if op == "depthwise" { format!("stride: {}, ", kernel.stride) } else { String::new() };
+                    let Kernel { name, tile, trial, reason, .. } = kernel;
+                    let (variant, lanes, symbol) = (kernel.isa.variant, kernel.isa.lanes, kernel.symbol());
+                    let _ = writeln!(
+                        rust,
+                        "            {record}Kernel {{ name: {name:?}, isa: Isa::{variant}, {stride}rows: {}, columns: {}, \
+                         lanes: {lanes}, trial: {trial}, reason: {reason:?}, run: {symbol} }},",
+                        tile.rows, tile.columns,
+                    );
+                }
+                let _ = writeln!(rust, "        ],");
+            }
+            let _ = writeln!(rust, "    }},");
+        }
+        rust.push_str("];\n");
         rust
     }
 
@@ -375,10 +397,13 @@ mod generate {
         println!("cargo::rerun-if-env-changed=SEPCONV_EMIT_DIR");
         let kernels = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("kernels");
         let out = PathBuf::from(variable("OUT_DIR")?);
-        let table = read_table(&kernels.join("kernels.toml"))?;
+        let mut table = read_table(&kernels.join("kernels.toml"))?;
         let arch = variable("CARGO_CFG_TARGET_ARCH")?;
         let little_endian = variable("CARGO_CFG_TARGET_ENDIAN")? == "little";
-        let Some(isa) = ISAS.iter().find(|isa| isa.arch == arch && little_endian) else { return Ok(()) };
+        let isas: Vec<&Isa> = ISAS.iter().filter(|isa| isa.arch == arch && little_endian).collect();
+        if isas.is_empty() {
+            return Ok(());
+        }
 
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -390,24 +415,27 @@ mod generate {
         println!("cargo::rerun-if-changed={}", kernels.join("isa").display());
 
         let trial = env::var_os("CARGO_FEATURE_TRIAL").is_some();
-        let chosen: Vec<&Kernel> =
-            table.iter().filter(|kernel| kernel.isa.name == isa.name && (trial || !kernel.trial)).collect();
+        table.retain(|kernel| kernel.isa.arch == arch && (trial || !kernel.trial));
         write(&out.join("arguments.h"), &arguments_header())?;
-        write(&out.join("kernels.rs"), &rust_table(isa, &chosen))?;
-        let mut sources = Vec::new();
-        for kernel in &chosen {
-            let path = out.join(format!("{}.c", kernel.name));
-            write(&path, &expand(&templates, kernel)?)?;
-            sources.push(path);
+        write(&out.join("kernels.rs"), &rust_table(&isas, &table))?;
+        let mut written = vec![out.join("arguments.h"), out.join("kernels.rs")];
+        for isa in isas {
+            let mut sources = Vec::new();
+            for kernel in table.iter().filter(|kernel| kernel.isa.name == isa.name) {
+                let path = out.join(format!("{}.c", kernel.name));
+                write(&path, &expand(&templates, kernel)?)?;
+                sources.push(path);
+            }
+            compile(isa, &kernels, &out, &sources)?;
+            written.append(&mut sources);
         }
         if let Some(directory) = env::var_os("SEPCONV_EMIT_DIR").map(PathBuf::from) {
             fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-            for path in sources.iter().chain([&out.join("arguments.h"), &out.join("kernels.rs")]) {
+            for path in &written {
                 let Some(name) = path.file_name() else { continue };
                 write(&directory.join(name), &read_quietly(path)?)?;
             }
         }
-        compile(isa, &kernels, &out, &sources)?;
         println!("cargo::rustc-cfg=sepconv_kernels");
         println!("cargo::rustc-env=SEPCONV_KERNELS_DIR={}", out.display());
         Ok(())

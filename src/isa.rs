@@ -16,21 +16,24 @@ pub enum Isa {
     Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
+    /// x86-64 with AVX-512F.
+    Avx512,
 }
 
 impl Isa {
     /// Every ISA, the slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Neon, Isa::Avx2];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The environment variable that [`Isa::selected`] honours.
     pub const VARIABLE: &'static str = "SEPCONV_ISA";
 
-    /// The name: `portable`, `neon` or `avx2`.
+    /// The name: `portable`, `neon`, `avx2` or `avx512`.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 
@@ -70,9 +73,12 @@ impl Isa {
         crate::kernel::of(self).is_some()
             && match self {
                 Isa::Portable => true,
-                // std's detection reads XCR0 besides CPUID: it reports AVX2 only where the system saves the registers.
+                // std's detection reads XCR0 besides CPUID: it reports both only where the system saves the registers.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+                // Its machines get kernels of AVX2 too.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => is_x86_feature_detected!("avx512f") && Isa::Avx2.is_supported(),
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
                 #[allow(unreachable_patterns)]

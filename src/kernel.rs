@@ -152,8 +152,8 @@ mod generated {
 /// The kernels that this build has for `isa`, whether or not the CPU can run them.
 pub(crate) fn of(isa: Isa) -> Option<&'static Kernels> {
     #[cfg(sepconv_kernels)]
-    if isa == generated::KERNELS.isa {
-        return Some(&generated::KERNELS);
+    if let Some(kernels) = generated::KERNELS.iter().find(|kernels| kernels.isa == isa) {
+        return Some(kernels);
     }
     (isa == Isa::Portable).then_some(&crate::portable::KERNELS)
 }

@@ -400,5 +400,5 @@ fn an_unsupported_isa_is_refused() {
         assert_eq!(built.is_ok(), Isa::supported().contains(&isa), "{isa}");
     }
     let error = "bogus".parse::<Isa>().unwrap_err().to_string();
-    assert!(error.contains("bogus") && error.contains("portable, neon, avx2"), "{error}");
+    assert!(error.contains("bogus") && error.contains("portable, neon, avx2, avx512"), "{error}");
 }

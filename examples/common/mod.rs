@@ -51,7 +51,7 @@ pub struct Flags {
     /// Classes [default: the weight file's, else the flavor's]
     #[arg(long)]
     pub classes: Option<usize>,
-    /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
+    /// ISA: portable, neon, avx2, avx512 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     pub isa: Option<Isa>,
     /// Layers computed together: auto (where it pays), off, or rows of a strip for all that can be

@@ -6,6 +6,7 @@
 #error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
 #endif
 #include <immintrin.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 

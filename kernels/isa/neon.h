@@ -5,6 +5,7 @@
 #error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
 #endif
 #include <arm_neon.h>
+#include <math.h>
 #include <stddef.h>
 
 #define LANES 4

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::schedule::{Schedule, Schedules};
+use super::step::MOST;
 use crate::net::{Activation, Layer, Network, Op, TensorId};
 
 /// Layers that are computed together, without whole tensors between them.
@@ -113,7 +114,7 @@ fn move_relus(network: &Network, items: &mut [Item]) {
 fn fuse(network: &Network, items: &mut Vec<Item>, schedules: &Schedules) {
     let mut at = 0;
     while at < items.len() {
-        let fused = [3, 2].into_iter().find_map(|length| {
+        let fused = (2..=MOST).rev().find_map(|length| {
             let chain = items.get(at..at + length)?;
             let linked = chain.windows(2).all(|pair| {
                 pair[1].input == pair[0].output && readers(items, pair[0].output) == 1 && pair[0].residual.is_none()

@@ -151,6 +151,8 @@ pub(super) struct Operation {
 
 /// Elements of the input that a GEMM walks for each panel: half of a second-level cache of 512 KB.
 const BLOCK: usize = 64 * 1024;
+/// Where all the weights are fewer elements, reading them again is cheap: the output counts too.
+const FEW_WEIGHTS: usize = 16 * 1024;
 /// A block of pixels is a multiple of this: of every tile's height but one.
 const BLOCK_PIXELS: usize = 24;
 
@@ -219,7 +221,9 @@ impl Operation {
         let (input, output) = (&source.place.layout, &target.place.layout);
         let width = output.width;
         let pixels = rows.len() * width;
-        let most = (BLOCK / inputs.len().max(1)).next_multiple_of(BLOCK_PIXELS);
+        let few_weights = inputs.len() * outputs.len() <= FEW_WEIGHTS;
+        let walked = inputs.len() + if few_weights { outputs.len() } else { 0 };
+        let most = (BLOCK / walked.max(1)).next_multiple_of(BLOCK_PIXELS);
         // With a stride the kernel walks rows from their first pixel: a block is whole rows.
         let unit = if stride == 1 { BLOCK_PIXELS } else { width };
         let from = source.read(base, rows.start * stride);

@@ -30,6 +30,10 @@ const SMALL_STRIP: usize = 32 * 1024;
 /// Tensors between layers that are smaller (in elements) stay in that cache as they are.
 const FUSE_FROM: usize = 256 * 1024;
 
+/// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the blocks
+/// made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster.
+const JOIN_FROM: usize = 1024 * 1024;
+
 /// What the options ask of the schedules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedules {
@@ -47,17 +51,23 @@ impl Schedules {
     pub fn of(&self, network: &Network, layers: &[usize]) -> Option<Schedule> {
         let all = network.layers();
         let ops: Vec<Op> = layers.iter().map(|&layer| all[layer].op).collect();
-        let channels = |tensor: usize| network.shape(tensor).channels;
+        let pointwise = |op: &Op| matches!(op, Op::Pointwise { stride: 1 });
+        let separable = |ops: &[Op]| {
+            !ops.is_empty() && ops.chunks(2).all(|pair| matches!(pair, [Op::Depthwise { .. }, op] if pointwise(op)))
+        };
         let inverted = match (&ops[..], layers) {
-            ([Op::Pointwise { stride: 1 }, Op::Depthwise { .. }, Op::Pointwise { stride: 1 }], &[first, _, last]) => {
-                let (input, expanded, output) = (all[first].input, first + 1, last + 1);
-                channels(expanded) > channels(input).max(channels(output))
+            ([first, Op::Depthwise { .. }, last], [expand, _, project]) if pointwise(first) && pointwise(last) => {
+                let (input, [expanded, output]) =
+                    (network.shape(all[*expand].input), [expand, project].map(|&l| all[l].output));
+                expanded.channels > input.channels.max(output.channels)
             }
             _ => false,
         };
-        let stem = matches!(ops[..], [Op::Conv { .. }, Op::Depthwise { .. }, Op::Pointwise { stride: 1 }]);
-        let separable = matches!(ops[..], [Op::Depthwise { .. }, Op::Pointwise { stride: 1 }]);
-        if !(inverted || separable || stem) {
+        let chain = match &ops[..] {
+            [Op::Conv { .. }, rest @ ..] => separable(rest),
+            ops => separable(ops),
+        };
+        if !(inverted || chain) {
             return None;
         }
         let output = all[layers[layers.len() - 1]].output;
@@ -78,7 +88,11 @@ impl Schedules {
             }
             _ => {
                 let rows = rows(STRIP);
-                let worth = largest >= FUSE_FROM && output.height >= rows * self.threads.min(2);
+                // Where one separable block follows another.
+                let mut joints = between.iter().zip(&ops).filter(|(_, op)| chain && pointwise(op));
+                let worth = largest >= FUSE_FROM
+                    && joints.all(|(shape, _)| shape.len() >= JOIN_FROM)
+                    && output.height >= rows * self.threads.min(2);
                 worth.then_some(Schedule::Strips(rows))
             }
         }

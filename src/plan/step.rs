@@ -56,7 +56,7 @@ pub(super) enum Part {
 }
 
 /// The most operations of a step.
-const MOST: usize = 3;
+pub(super) const MOST: usize = 5;
 
 /// Operations that follow each other, without whole tensors between them.
 #[derive(Debug)]

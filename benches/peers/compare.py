@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Times whole networks in ONNX Runtime, OpenVINO, ncnn and TFLite beside sepconv, each in turn, round after round.
+
+    python benches/peers/compare.py DIR
+
+DIR receives the engines in virtual environments (3 GB) and the networks in each engine's format, once; then
+comparison.md, comparison.csv and comparison.svg. Everything is f32 with batch 1.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import statistics
+
+import chart
+from engines import OURS, PEERS, Program, built, turns, version
+from environments import enter, guarded, positive, progress
+from networks import NETWORKS, Network
+from report import Occasion, table, write_csv
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one engine needed for one network."""
+
+    network: str
+    threads: int
+    engine: str
+    version: str
+    minimum: float  # milliseconds
+    median: float  # milliseconds
+    round_minimum: float  # the median over the rounds of the shortest inference of each, milliseconds
+    gflops: float  # at the minimum
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """How much faster we are than the fastest other engine; below 1, how much slower."""
+
+    network: str
+    threads: int
+    peer: str
+    by_minimum: float
+    by_median: float  # of the minima of the rounds
+
+
+def listed(known: list[str]):
+    """Reads names out of `known`, separated by commas."""
+
+    def read(value: str) -> list[str]:
+        names = list(dict.fromkeys(value.split(",")))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r}: expected names out of {', '.join(known)}")
+        return names
+
+    return read
+
+
+def need(value: str) -> tuple[str, int, float]:
+    """Reads NET:THREADS:RATIO."""
+    try:
+        name, threads, ratio = value.split(":")
+        return name, int(threads), float(ratio)
+    except ValueError:
+        message = f"{value!r}: expected NET:THREADS:RATIO, such as xception:1:1.05"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", metavar="DIR", type=pathlib.Path)
+    parser.add_argument("--nets", type=listed(list(NETWORKS)), default=list(NETWORKS), help="%(default)s")
+    parser.add_argument("--threads", type=lambda value: [positive(part) for part in value.split(",")], default=[1, 2],
+                        help="numbers of threads [1,2]")
+    parser.add_argument("--peers", type=listed(list(PEERS)), default=list(PEERS), help="without tflite, no TensorFlow is installed")
+    parser.add_argument("--rounds", type=positive, default=10)
+    parser.add_argument("--per-round", type=positive, default=5, help="inferences of an engine's turn")
+    parser.add_argument("--need", type=need, action="append", default=[], metavar="NET:THREADS:RATIO",
+                        help="exit with 1 unless the fastest peer takes RATIO times as long as we do; repeatable")
+    arguments = parser.parse_args()
+    for name, threads, _ in arguments.need:
+        if name not in arguments.nets or threads not in arguments.threads:
+            parser.error(f"--need {name}:{threads}: expected a network and threads among those that are timed")
+    return arguments
+
+
+def time_network(arguments: argparse.Namespace, network: Network, threads: int, program: pathlib.Path) -> list[Result]:
+    """Loads a network into every engine and times them."""
+    import models  # which only the environment entered has the packages for
+
+    peers = models.load(arguments.directory, network, arguments.peers, threads)
+    progress(f"{network.name}, {threads_of(threads)}: timing")
+    with Program(program, {"--net": network.name, "--flavor": "tf", "--threads": threads}) as ours:
+        clocks = {OURS: ours.clock} | {name: peer.clock for name, peer in peers.items()}
+        times = turns(clocks, arguments.rounds, arguments.per_round)
+    return [
+        Result(
+            network=network.name,
+            threads=threads,
+            engine=name,
+            version=version(name),
+            minimum=min(map(min, rounds)),
+            median=statistics.median(time for inferences in rounds for time in inferences),
+            round_minimum=statistics.median(map(min, rounds)),
+            gflops=2 * network.multiplications / min(map(min, rounds)) / 1e6,
+        )
+        for name, rounds in times.items()
+    ]
+
+
+def ratio_of(results: list[Result]) -> Ratio:
+    """Compares ours with the fastest peer."""
+    [ours], peers = [r for r in results if r.engine == OURS], [r for r in results if r.engine != OURS]
+    fastest = min(peers, key=lambda result: result.minimum)
+    by_median = min(result.round_minimum for result in peers) / ours.round_minimum
+    return Ratio(ours.network, ours.threads, fastest.engine, fastest.minimum / ours.minimum, by_median)
+
+
+def threads_of(count: int) -> str:
+    """Writes a number of threads."""
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def report(arguments: argparse.Namespace, results: list[Result], ratios: list[Ratio]):
+    """Prints the tables; writes them, every figure and a chart."""
+    occasion = Occasion()
+    every = [
+        {
+            "network": result.network,
+            "threads": result.threads,
+            "engine": f"{result.engine} {result.version}",
+            "min ms": f"{result.minimum:.2f}",
+            "median ms": f"{result.median:.2f}",
+            "GFLOP/s": f"{result.gflops:.1f}",
+        }
+        for result in results
+    ]
+    summary = [
+        {
+            "network": ratio.network,
+            "threads": ratio.threads,
+            "fastest peer": ratio.peer,
+            "peer / ours by minimum": f"{ratio.by_minimum:.3f}",
+            "by median of the rounds' minima": f"{ratio.by_median:.3f}",
+        }
+        for ratio in ratios
+    ]
+    counts = sorted({result.threads for result in results})
+    conditions = f"{occasion.cpu}, {occasion.date}, f32, batch 1, {arguments.rounds} rounds of {arguments.per_round}"
+    text = f"{conditions}\n\n{table(every)}\n{table(summary)}"
+    print(text, end="")
+
+    directory = arguments.directory
+    (directory / "comparison.md").write_text(text)
+    quantity = {"rounds": arguments.rounds, "per_round": arguments.per_round}
+    write_csv(directory / "comparison.csv", occasion, [
+        {
+            "network": result.network,
+            "threads": result.threads,
+            "engine": result.engine,
+            "version": result.version,
+            "minimum_ms": f"{result.minimum:.4f}",
+            "median_ms": f"{result.median:.4f}",
+            "median_of_round_minima_ms": f"{result.round_minimum:.4f}",
+            "gflops_at_minimum": f"{result.gflops:.2f}",
+            **quantity,
+        }
+        for result in results
+    ])
+    chart.draw(
+        directory / "comparison.svg",
+        f"Whole networks with {' and '.join(map(str, counts))} thread{'s' if counts != [1] else ''}, f32, batch 1",
+        f"{occasion.cpu}, {occasion.date}. Longer is faster; labels are the fastest inference of each.",
+        "GFLOP/s",
+        [
+            chart.Bar(
+                threads_of(result.threads), result.network, result.engine, result.gflops, f"{result.minimum:.2f} ms"
+            )
+            for result in results
+        ],
+    )
+    progress(f"{directory}: comparison.md, comparison.csv and comparison.svg written")
+
+
+def main() -> int:
+    """Times everything and reports it; 1 where a needed ratio was missed."""
+    arguments = parse()
+    enter(arguments.directory)
+    progress("building example latency")
+    program = built("latency")
+    results, ratios = [], {}
+    for name in arguments.nets:
+        for threads in arguments.threads:
+            group = time_network(arguments, NETWORKS[name](), threads, program)
+            results += group
+            ratios[name, threads] = ratio_of(group)
+    report(arguments, results, list(ratios.values()))
+    missed = 0
+    for name, threads, wanted in arguments.need:
+        got = ratios[name, threads].by_minimum
+        if got < wanted:
+            progress(f"{name}, {threads_of(threads)}: fastest peer / ours is {got:.3f}, expected at least {wanted}")
+            missed = 1
+    return missed
+
+
+if __name__ == "__main__":
+    guarded(main)

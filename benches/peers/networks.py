@@ -1,0 +1,216 @@
+"""The networks, layer by layer, as every engine's file is written from them.
+
+Batch normalisation is folded away, images are square, and padding is that of TensorFlow: as many outputs as strides fit
+into the image, an odd pixel of padding after it.
+"""
+
+import dataclasses
+import typing
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A name, and the shape of `size` rows of `size` pixels of `channels`."""
+
+    name: str
+    size: int
+    channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One operation: convolution, max_pool, add, relu, average (over all pixels) or classifier."""
+
+    operation: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    window: int = 1
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)  # before and after, on both axes
+    groups: int = 1
+    activation: str | None = None  # relu, relu6
+
+    @property
+    def name(self) -> str:
+        """The name, which is that of the output."""
+        return self.output.name
+
+    @property
+    def input(self) -> Tensor:
+        """The only input, or the first."""
+        return self.inputs[0]
+
+    @property
+    def weights(self) -> tuple[int, ...] | None:
+        """The shape of the weights: output channels, input channels of a group, rows, columns."""
+        match self.operation:
+            case "convolution":
+                return self.output.channels, self.input.channels // self.groups, self.window, self.window
+            case "classifier":
+                return self.output.channels, self.input.channels
+        return None
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel has its own filter."""
+        return self.operation == "convolution" and self.groups == self.input.channels
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds, those with padding among them."""
+        if self.weights is None:
+            return 0
+        return self.output.size**2 * self.output.channels * self.weights[1] * self.window**2
+
+
+class Network:
+    """A list of layers; each method appends one and returns its output."""
+
+    def __init__(self, name: str, size: int, channels: int = 3):
+        self.name = name
+        self.image = Tensor("image", size, channels)
+        self.layers: list[Layer] = []
+        self.outputs: list[Tensor] = []
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds of one inference."""
+        return sum(layer.multiplications for layer in self.layers)
+
+    def uses(self, tensor: Tensor) -> int:
+        """How many inputs of layers a tensor is."""
+        return sum(layer.inputs.count(tensor) for layer in self.layers)
+
+    def convolution(self, x: Tensor, channels: int, window: int, stride: int = 1, *, same: bool = True,
+                    groups: int = 1, activation: str | None = None) -> Tensor:
+        """A convolution with bias; `same` pads."""
+        return self._windowed("convolution", x, channels, window, stride, same, groups=groups, activation=activation)
+
+    def depthwise(self, x: Tensor, stride: int = 1, activation: str | None = None) -> Tensor:
+        """A depthwise 3x3 convolution with bias."""
+        return self.convolution(x, x.channels, 3, stride, groups=x.channels, activation=activation)
+
+    def pointwise(self, x: Tensor, channels: int, activation: str | None = None) -> Tensor:
+        """A 1x1 convolution with bias."""
+        return self.convolution(x, channels, 1, activation=activation)
+
+    def max_pool(self, x: Tensor, window: int, stride: int, *, same: bool = True) -> Tensor:
+        """The largest value of each window."""
+        return self._windowed("max_pool", x, x.channels, window, stride, same)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of two tensors."""
+        return self._append("add", (x, y), x.size, x.channels)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """The larger of each value and zero."""
+        return self._append("relu", (x,), x.size, x.channels)
+
+    def head(self, x: Tensor, classes: int = 1000) -> "Network":
+        """The mean over all pixels and the classifier; ends the network."""
+        mean = self._append("average", (x,), 1, x.channels)
+        self.outputs = [self._append("classifier", (mean,), 1, classes)]
+        return self
+
+    def _windowed(self, operation, x, channels, window, stride, same, **options) -> Tensor:
+        size = -(-x.size // stride) if same else (x.size - window) // stride + 1
+        total = max((size - 1) * stride + window - x.size, 0)
+        padding = (total // 2, total - total // 2)
+        return self._append(operation, (x,), size, channels, window=window, stride=stride, padding=padding, **options)
+
+    def _append(self, operation, inputs, size, channels, **options) -> Tensor:
+        output = Tensor(f"{operation}{len(self.layers) + 1}", size, channels)
+        self.layers.append(Layer(operation, inputs, output, **options))
+        return output
+
+
+def mobilenet_v1() -> Network:
+    """MobileNet V1 1.0, 224 pixels (Howard et al. 2017, Table 1), with the ReLU6 of its published weights."""
+    net = Network("mobilenet_v1", 224)
+    x = net.convolution(net.image, 32, 3, 2, activation="relu6")
+    blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+    for channels, stride in blocks:
+        x = net.depthwise(x, stride, "relu6")
+        x = net.pointwise(x, channels, "relu6")
+    return net.head(x)
+
+
+def mobilenet_v2() -> Network:
+    """MobileNet V2 1.0, 224 pixels (Sandler et al. 2018, Table 2)."""
+    net = Network("mobilenet_v2", 224)
+    x = net.convolution(net.image, 32, 3, 2, activation="relu6")
+    groups = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    for expansion, channels, blocks, first_stride in groups:
+        for block in range(blocks):
+            shortcut, stride = x, first_stride if block == 0 else 1
+            if expansion > 1:
+                x = net.pointwise(x, expansion * x.channels, "relu6")
+            x = net.depthwise(x, stride, "relu6")
+            x = net.pointwise(x, channels)
+            if stride == 1 and shortcut.channels == channels:
+                x = net.add(shortcut, x)
+    return net.head(net.pointwise(x, 1280, "relu6"))
+
+
+def xception() -> Network:
+    """Xception, 299 pixels (Chollet 2017, Figure 5)."""
+    net = Network("xception", 299)
+
+    def separable(x: Tensor, channels: int, activation: str | None) -> Tensor:
+        return net.pointwise(net.depthwise(x), channels, activation)
+
+    x = net.convolution(net.image, 32, 3, 2, same=False, activation="relu")
+    x = net.convolution(x, 64, 3, same=False, activation="relu")
+    middle = [(728, 728, 728)] * 8
+    for block, widths in enumerate([(128, 128), (256, 256), (728, 728), *middle, (728, 1024)]):
+        down = len(widths) == 2
+        shortcut = net.convolution(x, widths[-1], 1, 2) if down else x
+        if block > 0:  # the stem has rectified the first block's input
+            x = net.relu(x)
+        for channels in widths[:-1]:
+            x = separable(x, channels, "relu")
+        x = separable(x, widths[-1], None)
+        x = net.add(shortcut, net.max_pool(x, 3, 2) if down else x)
+    for channels in (1536, 2048):
+        x = separable(x, channels, "relu")
+    return net.head(x)
+
+
+NETWORKS: dict[str, typing.Callable[[], Network]] = {
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v2": mobilenet_v2,
+    "xception": xception,
+}
+
+
+#: Layers of the two stacks whose difference is timed.
+FEWEST, MOST = 8, 24
+
+
+def depthwise_layers() -> list[Layer]:
+    """The depthwise layers of the MobileNets, one of each shape and stride, the largest images first."""
+    layers = [layer for build in (mobilenet_v1, mobilenet_v2) for layer in build().layers if layer.is_depthwise]
+    distinct = {(layer.input.size, layer.input.channels, layer.stride): layer for layer in layers}
+    return sorted(distinct.values(), key=lambda layer: (-layer.input.size, layer.stride, layer.input.channels))
+
+
+def depthwise_stack(layer: Layer, count: int) -> Network:
+    """`count` depthwise layers of the shape of `layer`: with a stride of 1 each on the one before, else side by side.
+
+    Those side by side read one image, and readers look at a corner of what each puts out, so that no engine leaves one
+    out and none copies its output. There are `MOST` readers whatever `count` is: between the two stacks only the
+    depthwise layers differ. Readers of one layer have windows of different sizes, so that no engine takes two for one.
+    """
+    size, channels, stride = layer.input.size, layer.input.channels, layer.stride
+    net = Network(f"depthwise_{size}x{channels}_stride_{stride}_times_{count}", size, channels)
+    if stride == 1:
+        x = net.image
+        for _ in range(count):
+            x = net.depthwise(x, activation=layer.activation)
+        net.outputs = [x]
+    else:
+        branches = [net.depthwise(net.image, stride, layer.activation) for _ in range(count)]
+        for reader in range(MOST):
+            x = branches[reader % count]
+            net.outputs.append(net.max_pool(x, 2 + reader // FEWEST, x.size, same=False))
+    return net

@@ -1,0 +1,144 @@
+//! Times depthwise layers of one shape on demand, with one thread: prints `ready`, then for each line `N` on standard input
+//! runs all layers N times and prints the N wall-clock times in milliseconds on one line.
+//!
+//!     echo 10 | cargo run --release --example depthwise_latency -- --size 56 --channels 128 --stride 1 --layers 24
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use sepconv::depthwise::{PackedDepthwise, Padding};
+use sepconv::reference::{self, Window};
+use sepconv::weights::{HashWeights, Weights};
+use sepconv::{Clamp, Epilogue, Isa, View, ViewMut, select};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Prints `ready`, then for each line N of standard input the milliseconds of N runs of all layers on one line.
+///
+/// The layers are 3x3 with SAME padding and ReLU6. With a stride of 1 each reads what the one before has put out; with a
+/// stride of 2 all read one image. They write to two buffers in turn.
+#[derive(Parser)]
+struct Arguments {
+    /// Rows and columns of the image
+    #[arg(long)]
+    size: usize,
+    /// Channels
+    #[arg(long)]
+    channels: usize,
+    /// Stride, 1 or 2
+    #[arg(long)]
+    stride: usize,
+    /// Layers
+    #[arg(long, default_value_t = 1)]
+    layers: usize,
+    /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
+    #[arg(long)]
+    isa: Option<Isa>,
+}
+
+/// Layers of one shape, and what they need to run.
+struct Stack {
+    layers: Vec<PackedDepthwise>,
+    size: usize,
+    channels: usize,
+    padding: Padding,
+    output_size: usize,
+    image: Vec<f32>,
+    outputs: [Vec<f32>; 2],
+}
+
+impl Stack {
+    /// Packs the layers; fails unless the first computes what the reference does.
+    fn new(arguments: &Arguments) -> Result<Self, Failure> {
+        let &Arguments { size, channels, stride, layers, isa } = arguments;
+        for (flag, value) in [("size", size), ("channels", channels), ("layers", layers)] {
+            if value == 0 {
+                return Err(format!("--{flag} 0: expected at least 1").into());
+            }
+        }
+        let kernels = isa.map_or_else(Isa::selected, Ok)?.kernels()?;
+        let kernel = select::depthwise(kernels, stride)?;
+        let output_size = size.div_ceil(stride);
+        let total = ((output_size - 1) * stride + 3).saturating_sub(size);
+        let (before, after) = (total / 2, total - total / 2);
+        let padding = Padding { top: before, bottom: after, left: before, right: after };
+        let tensors = |layer: usize| -> Result<_, Failure> {
+            let weights = HashWeights.tensor(&format!("layer{layer}.weight"), &[channels, 1, 3, 3])?.into_owned();
+            Ok((weights, HashWeights.tensor(&format!("layer{layer}.bias"), &[channels])?.into_owned()))
+        };
+        let packed = |layer| {
+            let (weights, bias) = tensors(layer)?;
+            Ok(PackedDepthwise::new(kernel, channels, &weights, &bias)?)
+        };
+        let mut stack = Stack {
+            layers: vec![packed(0)?],
+            size,
+            channels,
+            padding,
+            output_size,
+            image: HashWeights::image(size, size, channels),
+            outputs: [(); 2].map(|()| vec![0.0; output_size * output_size * channels]),
+        };
+        stack.run()?;
+        let (weights, bias) = tensors(0)?;
+        let window = Window { size: (3, 3), stride, padding };
+        let shape = (size, size, channels);
+        let parameters = (&weights[..], &bias[..]);
+        if stack.outputs[0] != reference::depthwise(&stack.image, shape, window, None, parameters, None, Clamp::RELU6) {
+            return Err(format!("{}: expected the output of the reference", kernel.name()).into());
+        }
+        stack.layers = (0..layers).map(packed).collect::<Result<_, Failure>>()?;
+        Ok(stack)
+    }
+
+    /// Runs every layer once.
+    fn run(&mut self) -> Result<(), Failure> {
+        let [target, other] = &mut self.outputs;
+        let (mut target, mut other) = (target, other);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let chained = index > 0 && layer.kernel().stride() == 1;
+            let input = if chained { &*other } else { &self.image };
+            layer.run(
+                self.padding,
+                None,
+                View::tight(input, self.size, self.size, self.channels)?,
+                Epilogue::clamp(Clamp::RELU6),
+                ViewMut::tight(target, self.output_size, self.output_size, self.channels)?,
+            )?;
+            std::mem::swap(&mut target, &mut other);
+        }
+        Ok(())
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut stack = Stack::new(arguments)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let count: usize = line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of runs"))?;
+        for i in 0..count {
+            let start = Instant::now();
+            stack.run()?;
+            let space = if i == 0 { "" } else { " " };
+            write!(out, "{space}{:.5}", start.elapsed().as_secs_f64() * 1e3)?;
+        }
+        writeln!(out)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
