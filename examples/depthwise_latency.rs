@@ -11,14 +11,14 @@ use clap::Parser;
 use sepconv::depthwise::{PackedDepthwise, Padding};
 use sepconv::reference::{self, Window};
 use sepconv::weights::{HashWeights, Weights};
-use sepconv::{Clamp, Epilogue, Isa, View, ViewMut, select};
+use sepconv::{AlignedBuffer, Clamp, Epilogue, Isa, Layout, View, ViewMut, select};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N runs of all layers on one line.
 ///
 /// The layers are 3x3 with SAME padding and ReLU6. With a stride of 1 each reads what the one before has put out; with a
-/// stride of 2 all read one image. They write to two buffers in turn.
+/// stride of 2 all read one image. They write to two buffers in turn, whose pixels lie as in the memory of a plan.
 #[derive(Parser)]
 struct Arguments {
     /// Rows and columns of the image
@@ -38,15 +38,21 @@ struct Arguments {
     isa: Option<Isa>,
 }
 
+/// An image of `size` rows whose pixels begin on different lines of the first-level cache, as a plan spaces them.
+fn spaced(size: usize, channels: usize) -> Layout {
+    let gap = if channels.is_multiple_of(256) { 16 } else { 0 };
+    let pixel_stride = channels + gap;
+    Layout { pixel_stride, row_stride: size * pixel_stride, ..Layout::tight(size, size, channels) }
+}
+
 /// Layers of one shape, and what they need to run.
 struct Stack {
     layers: Vec<PackedDepthwise>,
-    size: usize,
-    channels: usize,
     padding: Padding,
-    output_size: usize,
-    image: Vec<f32>,
-    outputs: [Vec<f32>; 2],
+    input: Layout,
+    output: Layout,
+    image: AlignedBuffer,
+    outputs: [AlignedBuffer; 2],
 }
 
 impl Stack {
@@ -72,21 +78,21 @@ impl Stack {
             let (weights, bias) = tensors(layer)?;
             Ok(PackedDepthwise::new(kernel, channels, &weights, &bias)?)
         };
-        let mut stack = Stack {
-            layers: vec![packed(0)?],
-            size,
-            channels,
-            padding,
-            output_size,
-            image: HashWeights::image(size, size, channels),
-            outputs: [(); 2].map(|()| vec![0.0; output_size * output_size * channels]),
-        };
+        let (input, output) = (spaced(size, channels), spaced(output_size, channels));
+        let buffer = |layout: &Layout| AlignedBuffer::zeroed(layout.height * layout.row_stride);
+        let pixels = HashWeights::image(size, size, channels);
+        let mut image = buffer(&input);
+        for (to, from) in image.chunks_exact_mut(input.pixel_stride).zip(pixels.chunks_exact(channels)) {
+            to[..channels].copy_from_slice(from);
+        }
+        let outputs = [buffer(&output), buffer(&output)];
+        let mut stack = Stack { layers: vec![packed(0)?], padding, input, output, image, outputs };
         stack.run()?;
         let (weights, bias) = tensors(0)?;
-        let window = Window { size: (3, 3), stride, padding };
-        let shape = (size, size, channels);
-        let parameters = (&weights[..], &bias[..]);
-        if stack.outputs[0] != reference::depthwise(&stack.image, shape, window, None, parameters, None, Clamp::RELU6) {
+        let (window, shape) = (Window { size: (3, 3), stride, padding }, (size, size, channels));
+        let want = reference::depthwise(&pixels, shape, window, None, (&weights, &bias), None, Clamp::RELU6);
+        let got = stack.outputs[0].chunks_exact(output.pixel_stride).flat_map(|pixel| &pixel[..channels]);
+        if !got.eq(&want) {
             return Err(format!("{}: expected the output of the reference", kernel.name()).into());
         }
         stack.layers = (0..layers).map(packed).collect::<Result<_, Failure>>()?;
@@ -103,9 +109,9 @@ impl Stack {
             layer.run(
                 self.padding,
                 None,
-                View::tight(input, self.size, self.size, self.channels)?,
+                View::new(input, self.input)?,
                 Epilogue::clamp(Clamp::RELU6),
-                ViewMut::tight(target, self.output_size, self.output_size, self.channels)?,
+                ViewMut::new(target, self.output)?,
             )?;
             std::mem::swap(&mut target, &mut other);
         }

@@ -1,5 +1,6 @@
 //! Dense convolution with a window of any size: the stems of the networks.
 
+use crate::buffer::Arena;
 use crate::depthwise::{Padding, Source, Target};
 use crate::epilogue::{Clamp, Epilogue, Residual};
 use crate::error::{Error, Result};
@@ -32,6 +33,17 @@ pub struct PackedConv {
 impl PackedConv {
     /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output).
     pub fn new(kernel: &'static ConvKernel, shape: ConvShape, weights: &[f32], bias: &[f32]) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0), kernel, shape, weights, bias)
+    }
+
+    /// As [`new`](Self::new), with the packed weights in `arena`.
+    pub(crate) fn new_in(
+        arena: &mut Arena,
+        kernel: &'static ConvKernel,
+        shape: ConvShape,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
         let ConvShape { window: (height, width), stride, inputs, outputs } = shape;
         if height == 0 || width == 0 || stride == 0 {
             return Err(Error::shape("conv shape", format!("{shape:?}"), "a window and a stride of at least 1"));
@@ -39,7 +51,7 @@ impl PackedConv {
         expect_length("conv weights (outputs x inputs x kh x kw)", weights.len(), &[outputs, inputs, height, width])?;
         expect_length("conv bias (outputs)", bias.len(), &[outputs])?;
         let taps = height * width;
-        let panels = pack::panels(kernel.columns, kernel.lanes, taps * inputs, outputs, bias, |row, output| {
+        let panels = pack::panels(arena, kernel.columns, kernel.lanes, taps * inputs, outputs, bias, |row, output| {
             let (tap, input) = (row / inputs, row % inputs);
             weights[(output * inputs + input) * taps + tap]
         });

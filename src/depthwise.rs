@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use crate::buffer::{AlignedBuffer, Arena};
 use crate::epilogue::{Clamp, Epilogue, Residual};
 use crate::error::{Error, Result};
 use crate::kernel::{DepthwiseKernel, arguments};
 use crate::pack;
 use crate::pointwise::expect_length;
-use crate::tensor::{AlignedBuffer, Layout, View, ViewMut};
+use crate::tensor::{Layout, View, ViewMut};
 
 /// Rows and columns of the window.
 pub(crate) const WINDOW: usize = 3;
@@ -88,9 +89,20 @@ pub(crate) struct Target {
 impl PackedDepthwise {
     /// Packs `weights` (`channels` rows of nine taps, row-major, the layout C, 1, 3, 3) and `bias` (one a channel).
     pub fn new(kernel: &'static DepthwiseKernel, channels: usize, weights: &[f32], bias: &[f32]) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0), kernel, channels, weights, bias)
+    }
+
+    /// As [`new`](Self::new), with the packed weights in `arena`.
+    pub(crate) fn new_in(
+        arena: &mut Arena,
+        kernel: &'static DepthwiseKernel,
+        channels: usize,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
         expect_length("depthwise weights (channels x 3 x 3)", weights.len(), &[channels, WINDOW, WINDOW])?;
         expect_length("depthwise bias (channels)", bias.len(), &[channels])?;
-        Ok(PackedDepthwise { kernel, channels, blocks: pack::blocks(kernel.lanes, channels, weights, bias) })
+        Ok(PackedDepthwise { kernel, channels, blocks: pack::blocks(arena, kernel.lanes, channels, weights, bias) })
     }
 
     /// The kernel that the weights are packed for.

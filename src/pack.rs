@@ -1,6 +1,6 @@
 //! Weights in the order in which a kernel reads them.
 
-use crate::tensor::AlignedBuffer;
+use crate::buffer::{AlignedBuffer, Arena};
 
 /// Panels of a GEMM's weights: `columns` output channels a panel, the last one as wide as it needs in whole vectors; in a
 /// panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
@@ -14,6 +14,7 @@ pub(crate) struct Panels {
 
 /// Packs `depth` × `n` weights given by `weight(row, column)`.
 pub(crate) fn panels(
+    arena: &mut Arena,
     columns: usize,
     lanes: usize,
     depth: usize,
@@ -23,7 +24,7 @@ pub(crate) fn panels(
 ) -> Panels {
     let padded = n.next_multiple_of(lanes);
     let stride = depth * columns;
-    let mut data = AlignedBuffer::zeroed(depth * padded);
+    let mut data = arena.zeroed(depth * padded);
     for first in (0..n).step_by(columns) {
         let width = columns.min(padded - first);
         let panel = &mut data[first / columns * stride..];
@@ -33,7 +34,7 @@ pub(crate) fn panels(
             }
         }
     }
-    let mut packed_bias = AlignedBuffer::zeroed(padded);
+    let mut packed_bias = arena.zeroed(padded);
     packed_bias[..n].copy_from_slice(bias);
     Panels { data, bias: packed_bias, stride }
 }
@@ -44,9 +45,9 @@ pub(crate) const TAPS: usize = 9;
 /// Blocks of a depthwise kernel's weights: for each `lanes` channels their biases, then their nine taps. Where the
 /// channels do not fill the last block, it holds the `lanes` channels that end at the last one; fewer channels than
 /// `lanes` fill one block with zeros.
-pub(crate) fn blocks(lanes: usize, channels: usize, weights: &[f32], bias: &[f32]) -> AlignedBuffer {
+pub(crate) fn blocks(arena: &mut Arena, lanes: usize, channels: usize, weights: &[f32], bias: &[f32]) -> AlignedBuffer {
     let size = (TAPS + 1) * lanes;
-    let mut data = AlignedBuffer::zeroed(channels.div_ceil(lanes) * size);
+    let mut data = arena.zeroed(channels.div_ceil(lanes) * size);
     for (index, block) in data.chunks_exact_mut(size).enumerate() {
         let first = (index * lanes).min(channels.saturating_sub(lanes));
         for lane in 0..lanes.min(channels - first) {

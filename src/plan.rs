@@ -7,12 +7,13 @@ mod operation;
 mod schedule;
 mod step;
 
+use crate::buffer::{AlignedBuffer, Arena};
 use crate::error::{Error, Result};
 use crate::isa::Isa;
 use crate::kernel::Kernels;
 use crate::net::{Network, Shape};
 use crate::parallel::{Parallel, Serial};
-use crate::tensor::{AlignedBuffer, View};
+use crate::tensor::View;
 use crate::weights::{Folded, Weights, fold};
 use build::Builder;
 use memory::Place;
@@ -92,12 +93,14 @@ impl Plan {
         }
         let schedules = Schedules::new(&options);
         let items = lower::lower(&network, options.observed, &schedules);
+        // The packed weights are padded to whole vectors.
+        let mut arena = Arena::new(usize::try_from(network.params()).unwrap_or(0) / 16 * 17);
         let builder = Builder { kernels, network: &network, folded, batch, schedules };
         let scratch = items.iter().map(|item| builder.scratch(item)).collect::<Result<Vec<_>>>()?;
         let memory = memory::lay_out(&network, &items, &scratch, batch, options.observed)?;
         let mut steps = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            steps.extend(builder.steps(item, index, &memory)?);
+            steps.extend(builder.steps(item, index, &memory, &mut arena)?);
         }
         let (workspace, peak) = (memory.workspace, memory.peak);
         let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::buffer::Arena;
 use crate::epilogue::{Clamp, Epilogue, Residual};
 use crate::error::{Error, Result};
 use crate::kernel::{PointwiseKernel, arguments};
@@ -43,9 +44,21 @@ impl PackedPointwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0), kernel, inputs, outputs, weights, bias)
+    }
+
+    /// As [`new`](Self::new), with the packed weights in `arena`.
+    pub(crate) fn new_in(
+        arena: &mut Arena,
+        kernel: &'static PointwiseKernel,
+        inputs: usize,
+        outputs: usize,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
         expect_length("pointwise weights (outputs x inputs)", weights.len(), &[outputs, inputs])?;
         expect_length("pointwise bias (outputs)", bias.len(), &[outputs])?;
-        let panels = pack::panels(kernel.columns, kernel.lanes, inputs, outputs, bias, |input, output| {
+        let panels = pack::panels(arena, kernel.columns, kernel.lanes, inputs, outputs, bias, |input, output| {
             weights[output * inputs + input]
         });
         Ok(PackedPointwise { kernel, inputs, outputs, panels })

@@ -1,6 +1,4 @@
-//! NHWC images as views into slices, with the buffers that hold them.
-
-use std::ops::{Deref, DerefMut};
+//! NHWC images as views into slices.
 
 use crate::error::{Error, Result};
 
@@ -137,43 +135,5 @@ impl<'a> ViewMut<'a> {
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
         self.data.as_mut_ptr()
-    }
-}
-
-/// One cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-/// Elements of a cache line.
-pub(crate) const LINE: usize = 16;
-
-/// A slice of f32 that starts on a cache line, zero when new.
-#[derive(Debug, Clone, Default)]
-pub struct AlignedBuffer {
-    lines: Vec<Line>,
-    length: usize,
-}
-
-impl AlignedBuffer {
-    /// `length` zeros.
-    pub fn zeroed(length: usize) -> Self {
-        AlignedBuffer { lines: vec![Line([0.0; LINE]); length.div_ceil(LINE)], length }
-    }
-}
-
-impl Deref for AlignedBuffer {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        // SAFETY: `lines` holds at least `length` f32 in one run: `Line` is an array of f32 without padding.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
-    }
-}
-
-impl DerefMut for AlignedBuffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as for `deref`, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }
 }

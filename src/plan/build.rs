@@ -9,6 +9,7 @@ use super::memory::{Memory, Place, Scratch};
 use super::operation::{Operation, Work};
 use super::schedule::{FEW_PIXELS, Schedule, Schedules, cut, rows_between};
 use super::step::{Part, Step};
+use crate::buffer::Arena;
 use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::PackedDepthwise;
 use crate::epilogue::Clamp;
@@ -88,7 +89,7 @@ impl Builder<'_> {
     }
 
     /// The steps of item `index`.
-    pub fn steps(&self, item: &Item, index: usize, memory: &Memory) -> Result<Vec<Step>> {
+    pub fn steps(&self, item: &Item, index: usize, memory: &Memory, arena: &mut Arena) -> Result<Vec<Step>> {
         let place = |tensor: usize| {
             memory.places[tensor].ok_or_else(|| Error::shape("plan", format!("tensor {tensor}"), "one that has memory"))
         };
@@ -96,7 +97,7 @@ impl Builder<'_> {
         let residual = item.residual.map(place).transpose()?;
         let scratch = &memory.scratch[index];
         let count = item.stages.len();
-        let works = item.stages.iter().map(|stage| self.work(stage)).collect::<Result<Vec<_>>>()?;
+        let works = item.stages.iter().map(|stage| self.work(stage, arena)).collect::<Result<Vec<_>>>()?;
         let operation = |at: usize, work: Work, output: Place| Operation {
             layer: item.stages[at].layer,
             work,
@@ -131,8 +132,8 @@ impl Builder<'_> {
         Ok(steps)
     }
 
-    /// The work of one whole layer, its weights packed.
-    fn work(&self, stage: &Stage) -> Result<Work> {
+    /// The work of one whole layer, its weights packed into `arena`.
+    fn work(&self, stage: &Stage, arena: &mut Arena) -> Result<Work> {
         let (index, pre_relu) = (stage.layer, stage.pre_relu);
         let layer = &self.network.layers()[index];
         let (input, output) = (self.network.shape(layer.input), layer.output);
@@ -145,12 +146,15 @@ impl Builder<'_> {
                 let Folded { weights, bias, .. } = folded()?;
                 let (inputs, outputs) = (input.channels, output.channels);
                 let shape = ConvShape { window: (window, window), stride, inputs, outputs };
-                Work::Conv { packed: PackedConv::new(select::conv(self.kernels)?, shape, weights, bias)?, padding }
+                Work::Conv {
+                    packed: PackedConv::new_in(arena, select::conv(self.kernels)?, shape, weights, bias)?,
+                    padding,
+                }
             }
             Op::Depthwise { stride, padding } => {
                 let Folded { weights, bias, .. } = folded()?;
                 let kernel = select::depthwise(self.kernels, stride)?;
-                let packed = PackedDepthwise::new(kernel, input.channels, weights, bias)?;
+                let packed = PackedDepthwise::new_in(arena, kernel, input.channels, weights, bias)?;
                 let input_lo = pre_relu.then_some(0.0);
                 Work::Depthwise { packed: Arc::new(packed), padding, input_lo, channels: 0..input.channels }
             }
@@ -158,7 +162,8 @@ impl Builder<'_> {
                 let Folded { weights, bias, .. } = folded()?;
                 let pixels = self.batch * output.height * output.width;
                 let kernel = select::pointwise(self.kernels, pixels, output.channels)?;
-                let packed = Arc::new(PackedPointwise::new(kernel, input.channels, output.channels, weights, bias)?);
+                let packed =
+                    Arc::new(PackedPointwise::new_in(arena, kernel, input.channels, output.channels, weights, bias)?);
                 let stride = if let Op::Pointwise { stride } = layer.op { stride } else { 1 };
                 Work::Pointwise { packed, stride, inputs: 0..input.channels, outputs: 0..output.channels }
             }

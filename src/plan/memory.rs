@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::lower::Item;
+use crate::buffer::LINE;
 use crate::error::{Error, Result};
 use crate::net::{Network, Shape};
-use crate::tensor::{LINE, Layout};
+use crate::tensor::Layout;
 
 /// The memory that a place is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
