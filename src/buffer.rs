@@ -27,7 +27,7 @@ impl Memory {
     /// Room for `length` elements. Where that fills half a huge page, it is asked of the system in huge pages: the weights
     /// of a network lie on more pages of 4 KB than the processor keeps addresses of.
     fn new(length: usize) -> Self {
-        let bytes = length.checked_mul(size_of::<f32>()).unwrap_or(usize::MAX).max(1);
+        let bytes = length.saturating_mul(size_of::<f32>()).max(1);
         let align = if bytes >= HUGE_PAGE / 2 { HUGE_PAGE } else { LINE * size_of::<f32>() };
         let Ok(layout) = Layout::from_size_align(bytes, align).map(|layout| layout.pad_to_align()) else {
             panic!("{length} elements exceed the address space")
