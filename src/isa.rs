@@ -87,6 +87,21 @@ impl Isa {
     }
 }
 
+/// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits: Zen 4
+/// (AMD family 19h with AVX-512).
+pub(crate) fn halves_wide_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
+        let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
+        let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
+        amd && family == 0x19
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 fn names(isas: &[Isa]) -> String {
     isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
 }

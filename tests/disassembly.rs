@@ -125,6 +125,7 @@ fn inner_loops_hold_their_multiply_adds() {
             ("dw3x3s1_f32_2x4x8_avx2/micro_2x4", 72),
             ("dw3x3s2_f32_2x4x8_avx2/micro_2x4", 72),
             ("pw_f32_14x32_avx512/micro_14x2", 112),
+            ("pw_f32_8x48_avx512/micro_8x3", 96),
             ("conv_f32_14x32_avx512/micro_14x2", 252),
             ("dw3x3s1_f32_4x4x16_avx512/micro_4x4", 144),
             ("dw3x3s2_f32_2x4x16_avx512/micro_2x4", 72),
