@@ -28,9 +28,12 @@ pub(crate) fn panels(
     for first in (0..n).step_by(columns) {
         let width = columns.min(padded - first);
         let panel = &mut data[first / columns * stride..];
-        for row in 0..depth {
+        // Some rows at a time stay in the cache, while each column's weights are read one after the other.
+        for rows in (0..depth).step_by(64).map(|row| row..depth.min(row + 64)) {
             for column in 0..width.min(n - first) {
-                panel[row * width + column] = weight(row, first + column);
+                for row in rows.clone() {
+                    panel[row * width + column] = weight(row, first + column);
+                }
             }
         }
     }

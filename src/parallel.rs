@@ -37,24 +37,152 @@ pub use with_rayon::Rayon;
 
 #[cfg(feature = "rayon")]
 mod with_rayon {
+    use std::cell::UnsafeCell;
+    use std::hint::spin_loop;
     use std::ops::Range;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::thread::yield_now;
 
     use super::Parallel;
 
     /// A rayon thread pool.
-    #[derive(Debug, Clone, Copy)]
+    ///
+    /// While a plan runs, the pool's other threads look for its tasks without going to sleep: on a virtual machine, waking
+    /// one costs tens of microseconds, as long as many a layer takes. A thread that is busy elsewhere is not waited for.
+    #[derive(Debug)]
     pub struct Rayon<'a> {
         pool: &'a rayon::ThreadPool,
+        crew: Crew,
     }
 
     impl<'a> Rayon<'a> {
         /// Tasks run on `pool`.
         pub fn new(pool: &'a rayon::ThreadPool) -> Self {
-            Rayon { pool }
+            Rayon { pool, crew: Crew::default() }
         }
     }
 
-    /// Halves the tasks until one is left: `join` allocates nothing.
+    /// The tasks of the run that entered last, which its threads share.
+    #[derive(Debug, Default)]
+    struct Crew {
+        /// One more than the index of the pool's thread that leads the run; 0 while there is none.
+        leader: AtomicUsize,
+        /// Whether the run is over.
+        over: AtomicBool,
+        /// What to call; valid from before `unclaimed` is raised until `finished` has reached as many.
+        task: UnsafeCell<Option<*const (dyn Fn(usize) + Sync)>>,
+        /// Tasks that no thread has begun.
+        unclaimed: AtomicUsize,
+        /// Tasks that have returned.
+        finished: AtomicUsize,
+    }
+
+    // SAFETY: the leader alone writes `task`, while `unclaimed` is 0; others read it after they have claimed a task, which
+    // orders the read after the write, and before they report it finished, which the leader awaits.
+    unsafe impl Sync for Crew {}
+    // SAFETY: the pointer is used between a leader's `lead` and its return only.
+    unsafe impl Send for Crew {}
+
+    impl Crew {
+        /// Takes one task and runs it, if there is one.
+        fn work(&self) -> bool {
+            let take = |unclaimed: usize| unclaimed.checked_sub(1);
+            let Ok(unclaimed) = self.unclaimed.fetch_update(Ordering::Acquire, Ordering::Relaxed, take) else {
+                return false;
+            };
+            let _finishing = Finishing(self);
+            // SAFETY: a claimed task that has not finished keeps the pointer valid (see `task`).
+            if let Some(task) = unsafe { *self.task.get() } {
+                // SAFETY: as above.
+                unsafe { (*task)(unclaimed - 1) };
+            }
+            true
+        }
+
+        /// Shares `tasks` with those who help, and returns when all have finished.
+        fn lead(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+            let task: *const (dyn Fn(usize) + Sync + '_) = task;
+            // SAFETY: the lifetime is forgotten; the pointer is not used after this function returns.
+            let task: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
+            // SAFETY: no task is unclaimed, so nobody reads.
+            unsafe { *self.task.get() = Some(task) };
+            self.finished.store(0, Ordering::Relaxed);
+            self.unclaimed.store(tasks, Ordering::Release);
+            let _waiting = Waiting(self, tasks);
+            while self.work() {}
+        }
+
+        /// Runs tasks until the run is over.
+        fn help(&self) {
+            patiently(|| {
+                while self.work() {}
+                self.over.load(Ordering::Acquire)
+            });
+        }
+    }
+
+    /// Reports a task finished, also one that panics.
+    struct Finishing<'a>(&'a Crew);
+
+    impl Drop for Finishing<'_> {
+        fn drop(&mut self) {
+            self.0.finished.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Waits for those of so many tasks that have begun.
+    struct Waiting<'a>(&'a Crew, usize);
+
+    impl Drop for Waiting<'_> {
+        fn drop(&mut self) {
+            // Only a panic leaves any.
+            let left = self.0.unclaimed.swap(0, Ordering::Relaxed);
+            patiently(|| self.0.finished.load(Ordering::Acquire) == self.1 - left);
+        }
+    }
+
+    /// Ends a run, also one that panics.
+    struct Ending<'a>(&'a Crew);
+
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.over.store(true, Ordering::Release);
+        }
+    }
+
+    /// Frees the crew for the next run.
+    struct Leaving<'a>(&'a Crew);
+
+    impl Drop for Leaving<'_> {
+        fn drop(&mut self) {
+            self.0.leader.store(0, Ordering::Release);
+        }
+    }
+
+    /// Asks again and again, at first without giving up the processor.
+    fn patiently(mut done: impl FnMut() -> bool) {
+        for turn in 1usize.. {
+            if done() {
+                break;
+            }
+            if turn.is_multiple_of(128) { yield_now() } else { spin_loop() }
+        }
+    }
+
+    /// Calls `work` with `helpers` jobs beside it that other threads of the pool may take: `join` allocates nothing.
+    fn with_helpers(crew: &Crew, helpers: usize, work: &mut (dyn FnMut() + Send)) {
+        match helpers {
+            0 => {
+                let _ending = Ending(crew);
+                work();
+            }
+            _ => {
+                rayon::join(|| with_helpers(crew, helpers - 1, work), || crew.help());
+            }
+        }
+    }
+
+    /// Halves the tasks until one is left.
     fn halve(tasks: Range<usize>, task: &(dyn Fn(usize) + Sync)) {
         match tasks.len() {
             0 => {}
@@ -66,17 +194,102 @@ mod with_rayon {
         }
     }
 
+    impl Rayon<'_> {
+        /// One more than the index of the pool's thread that this is; 0 for another thread.
+        fn thread(&self) -> usize {
+            self.pool.current_thread_index().map_or(0, |index| index + 1)
+        }
+    }
+
     impl Parallel for Rayon<'_> {
         fn threads(&self) -> usize {
             self.pool.current_num_threads()
         }
 
         fn enter(&self, work: &mut (dyn FnMut() + Send)) {
-            self.pool.install(work);
+            self.pool.install(|| {
+                let free = self.crew.leader.compare_exchange(0, self.thread(), Ordering::Acquire, Ordering::Relaxed);
+                if free.is_err() {
+                    // Another run leads the crew: this one does without.
+                    return work();
+                }
+                let _leaving = Leaving(&self.crew);
+                self.crew.over.store(false, Ordering::Relaxed);
+                with_helpers(&self.crew, self.threads() - 1, work);
+            });
         }
 
         fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-            halve(0..tasks, task);
+            let (leader, thread) = (self.crew.leader.load(Ordering::Relaxed), self.thread());
+            match thread {
+                0 => self.pool.install(|| halve(0..tasks, task)),
+                _ if leader == thread && tasks > 1 => self.crew.lead(tasks, task),
+                _ => halve(0..tasks, task),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn pool(threads: usize) -> rayon::ThreadPool {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+        }
+
+        #[test]
+        fn every_task_runs_once() {
+            for threads in 1..=4 {
+                let pool = pool(threads);
+                let parallel = Rayon::new(&pool);
+                let counts: Vec<AtomicUsize> = (0..9).map(|_| AtomicUsize::new(0)).collect();
+                let count = |task: usize| {
+                    counts[task].fetch_add(1, Ordering::Relaxed);
+                };
+                // From outside a run, then in one, phase after phase.
+                parallel.run(9, &count);
+                parallel.enter(&mut || (0..1000).for_each(|phase| parallel.run(phase % 10, &count)));
+                let total: usize = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+                assert_eq!(total, 9 + 4500, "{threads} threads");
+                assert_eq!(counts[8].load(Ordering::Relaxed), 1 + 100);
+            }
+        }
+
+        #[test]
+        fn two_runs_share_a_pool() {
+            let pool = pool(2);
+            let parallel = Rayon::new(&pool);
+            let count = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let phase = |_| {
+                            parallel.run(3, &|_| {
+                                count.fetch_add(1, Ordering::Relaxed);
+                            });
+                        };
+                        (0..50).for_each(|_| parallel.enter(&mut || (0..20).for_each(phase)));
+                    });
+                }
+            });
+            assert_eq!(count.into_inner(), 4 * 50 * 20 * 3);
+        }
+
+        #[test]
+        fn a_panic_ends_the_run() {
+            let pool = pool(2);
+            let parallel = Rayon::new(&pool);
+            let run = || {
+                parallel.enter(&mut || parallel.run(8, &|task| assert!(task != 3, "planted")));
+            };
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+            let count = AtomicUsize::new(0);
+            parallel.enter(&mut || {
+                parallel.run(8, &|_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert_eq!(count.into_inner(), 8);
         }
     }
 }

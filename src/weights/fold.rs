@@ -101,17 +101,16 @@ impl<'a> Reader<'a> {
             }
         }
         let weights = axes.to_torch(&weights?, parameters);
-        let per_output = weights.len() / outputs;
-        let mut flushed = 0;
-        let mut fold = |(i, &weight): (usize, &f32)| {
-            let folded = (f64::from(weight) * scale_shift[i / per_output].0) as f32;
-            if folded.is_subnormal() {
-                flushed += 1;
-                return 0.0;
-            }
-            folded
-        };
-        let weights = weights.iter().enumerate().map(&mut fold).collect();
-        Some(Folded { weights, bias: scale_shift.iter().map(|&(_, shift)| shift as f32).collect(), flushed })
+        let (mut folded, mut flushed) = (Vec::with_capacity(weights.len()), 0);
+        for (weights, &(scale, _)) in weights.chunks(weights.len() / outputs).zip(&scale_shift) {
+            folded.extend(weights.iter().map(|&weight| {
+                let folded = (f64::from(weight) * scale) as f32;
+                let subnormal = folded.is_subnormal();
+                flushed += usize::from(subnormal);
+                if subnormal { 0.0 } else { folded }
+            }));
+        }
+        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
+        Some(Folded { weights: folded, bias, flushed })
     }
 }
