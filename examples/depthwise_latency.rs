@@ -1,5 +1,5 @@
-//! Times depthwise layers of one shape on demand, with one thread: prints `ready`, then for each line `N` on standard input
-//! runs all layers N times and prints the N wall-clock times in milliseconds on one line.
+//! Times depthwise layers of one shape on demand, with one thread: prints `ready`, then for each line `N` on standard
+//! input runs all layers N times and prints the N wall-clock times in milliseconds on one line.
 //!
 //!     echo 10 | cargo run --release --example depthwise_latency -- --size 56 --channels 128 --stride 1 --layers 24
 
@@ -17,8 +17,8 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N runs of all layers on one line.
 ///
-/// The layers are 3x3 with SAME padding and ReLU6. With a stride of 1 each reads what the one before has put out; with a
-/// stride of 2 all read one image. They write to two buffers in turn, whose pixels lie as in the memory of a plan.
+/// The layers are 3x3 with SAME padding and ReLU6. With a stride of 1 each reads what the one before has put out; with
+/// a stride of 2 all read one image. They write to two buffers in turn, whose pixels lie as in the memory of a plan.
 #[derive(Parser)]
 struct Arguments {
     /// Rows and columns of the image

@@ -10,6 +10,7 @@ mod peak;
 #[path = "common/plot.rs"]
 mod plot;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +24,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 use sepconv::net::{Network, Op};
 use serde::Serialize;
 
-/// Prints a table of a network's layers: shape, kernel, time, speed, share, and percent of the peak.
+/// Prints a table of a network's layers: shape, kernel, time (and that of the same layers apart, where several are computed
+/// together), speed, share, and percent of the peak.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -46,11 +48,16 @@ struct Line {
     share: f64,
     of_peak: f64,
     flops_per_byte: f64,
+    /// The same layers, each whole.
+    ms_apart: f64,
 }
 
 /// For comparison, at 224 pixels in f32: the largest pair of input and output of a layer.
-const LAYER_BY_LAYER: &str = "layer by layer MobileNet V2 1.0 at 224 has a peak of 6.02 MB (inputs and outputs of block1_dw), \
-    with whole blocks as one operation 2.41 MB (block0), V1 4.82 MB";
+const LAYER_BY_LAYER: &str = "layer by layer MobileNet V2 1.0 at 224 has a peak of 6.02 MB (inputs and outputs of \
+    block1_dw), with whole blocks as one operation 2.41 MB (block0), V1 4.82 MB";
+
+/// Between the layers, or the kernels, of one step.
+const TOGETHER: &str = " + ";
 
 /// Turns of the loop between two layers: about 30 microseconds.
 const PEAK_TURNS: usize = 4000;
@@ -70,26 +77,35 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let plan = setup.plan(1)?;
     let built = start.elapsed();
     let input = setup.hash_image();
-    let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
-    let steps = plan.describe().count();
-    let mut fastest = vec![f64::INFINITY; steps];
+    let apart = setup.plan_apart()?;
+    let mut fastest = [&plan, &apart].map(|plan| vec![f64::INFINITY; plan.describe().count()]);
     let mut peaks = Vec::new();
     flags.with_threads(|threads| {
         for _ in 0..arguments.rounds {
-            plan.run_timed(threads, &mut workspace, &input, &mut logits, &mut |step, work| {
-                let start = Instant::now();
-                work();
-                fastest[step] = fastest[step].min(start.elapsed().as_secs_f64());
-                let start = Instant::now();
-                threads.run(flags.threads, &|_| {
-                    peak::fma_loop(PEAK_TURNS);
-                });
-                peaks.push(start.elapsed().as_secs_f64());
-            })?;
+            for (plan, fastest) in [&plan, &apart].into_iter().zip(&mut fastest) {
+                let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+                plan.run(&mut workspace, &input, &mut logits)?;
+                plan.run_timed(threads, &mut workspace, &input, &mut logits, &mut |step, work| {
+                    let start = Instant::now();
+                    work();
+                    fastest[step] = fastest[step].min(start.elapsed().as_secs_f64());
+                    let start = Instant::now();
+                    threads.run(flags.threads, &|_| {
+                        peak::fma_loop(PEAK_TURNS);
+                    });
+                    peaks.push(start.elapsed().as_secs_f64());
+                })?;
+            }
         }
         Ok(())
     })?;
     let peak = flags.threads as f64 * peak::flops(PEAK_TURNS) / median(&mut peaks);
+    let [fastest, fastest_apart] = fastest;
+    let by_layer: HashMap<String, f64> = apart
+        .describe()
+        .zip(&fastest_apart)
+        .flat_map(|(line, &seconds)| line.layers.iter().map(|layer| (layer.to_string(), seconds)).collect::<Vec<_>>())
+        .collect();
     let total: f64 = fastest.iter().sum();
     let dimensions = |s: sepconv::net::Shape| format!("{}x{}x{}", s.height, s.width, s.channels);
     let lines: Vec<Line> = plan
@@ -98,14 +114,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map(|(line, &seconds)| {
             let speed = 2.0 * line.macs as f64 / seconds;
             Line {
-                layer: line.layers.join(" + "),
+                layer: line.layers.join(TOGETHER),
                 shape: format!("{} -> {}", dimensions(line.input), dimensions(line.output)),
-                kernel: line.kernels.join(" + "),
+                kernel: line.kernels.join(TOGETHER),
                 ms: seconds * 1e3,
                 gflops: speed / 1e9,
                 share: seconds / total,
                 of_peak: speed / peak,
                 flops_per_byte: 2.0 * line.macs as f64 / line.bytes as f64,
+                ms_apart: line.layers.iter().filter_map(|&layer| by_layer.get(layer)).sum::<f64>() * 1e3,
             }
         })
         .collect();
@@ -119,17 +136,24 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     println!(
-        "{:<24} {:<28} {:<26} {:>8} {:>8} {:>7} {:>7}",
-        "layer", "shape", "kernel", "ms", "GFLOP/s", "share", "peak"
+        "{:<26} {:<28} {:<26} {:>8} {:>8} {:>8} {:>7} {:>7}",
+        "layer", "shape", "kernel", "ms", "apart", "GFLOP/s", "share", "peak"
     );
-    for Line { layer, shape, kernel, ms, gflops, share, of_peak, .. } in &lines {
+    for Line { layer, shape, kernel, ms, gflops, share, of_peak, ms_apart, .. } in &lines {
         let (share, of_peak) = (share * 100.0, of_peak * 100.0);
-        println!("{layer:<24} {shape:<28} {kernel:<26} {ms:>8.3} {gflops:>8.1} {share:>6.1}% {of_peak:>6.1}%");
+        let apart = if layer.contains(TOGETHER) { format!("{ms_apart:.3}") } else { String::new() };
+        let mut rows = layer.split(TOGETHER).zip(kernel.split(TOGETHER));
+        let Some((layer, kernel)) = rows.next() else { continue };
+        println!(
+            "{layer:<26} {shape:<28} {kernel:<26} {ms:>8.3} {apart:>8} {gflops:>8.1} {share:>6.1}% {of_peak:>6.1}%"
+        );
+        rows.for_each(|(layer, kernel)| println!("{:<26} {:<28} {kernel}", format!("+ {layer}"), ""));
     }
     let macs = plan.network().macs() as f64;
     println!(
-        "{:.3} ms, {:.1} GFLOP/s of {:.1}, {} thread(s), {}",
+        "{:.3} ms ({:.3} with every layer apart), {:.1} GFLOP/s of {:.1}, {} thread(s), {}",
         total * 1e3,
+        fastest_apart.iter().sum::<f64>() * 1e3,
         2.0 * macs / total / 1e9,
         peak / 1e9,
         flags.threads,

@@ -93,10 +93,15 @@ pub(crate) fn halves_wide_vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::__cpuid;
-        let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
-        let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
-        let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
-        amd && family == 0x19
+        use std::sync::OnceLock;
+        // Asked once: on a virtual machine the instruction costs as much as a small layer.
+        static HALVES: OnceLock<bool> = OnceLock::new();
+        *HALVES.get_or_init(|| {
+            let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
+            let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
+            let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
+            amd && family == 0x19
+        })
     }
     #[cfg(not(target_arch = "x86_64"))]
     false

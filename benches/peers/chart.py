@@ -25,13 +25,16 @@ class Bar:
 
 def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Bar]):
     """Draws panels side by side with a scale in common; the longest bar of each group has a bold label."""
-    panels, groups, engines = (list(dict.fromkeys(values)) for values in zip(
-        *((bar.panel, bar.group, bar.engine) for bar in bars)))
+    panels = list(dict.fromkeys(bar.panel for bar in bars))
+    groups = list(dict.fromkeys(bar.group for bar in bars))
+    engines = list(dict.fromkeys(bar.engine for bar in bars))
     colour = dict(zip(engines, COLOURS))
     names = max(map(len, groups)) * 7 + 12  # width of the groups' names
     height_of_group = BAR * len(engines) + GAP
-    top, bottom = TITLE + LEGEND + 26, TITLE + LEGEND + 26 + height_of_group * len(groups)
-    width = max(MARGIN + names + (PANEL + MARGIN) * len(panels), 2 * MARGIN + 8 * len(title), 2 * MARGIN + 7 * len(subtitle))
+    top = TITLE + LEGEND + 26
+    bottom = top + height_of_group * len(groups)
+    heading = 2 * MARGIN + max(10 * len(title), 7 * len(subtitle))
+    width = max(MARGIN + names + (PANEL + MARGIN) * len(panels), heading)
     height = bottom + 62
     step = tick_step(max(bar.value for bar in bars))
     end = math.ceil(max(bar.value for bar in bars) / step) * step
@@ -75,7 +78,8 @@ def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Ba
                 parts.append(f"<rect x='{left}' y='{y:.1f}' width='{length:.1f}' height='{BAR - 2}' "
                              f"fill='{colour[bar.engine]}'/>")
                 style = {"font_weight": "bold", "fill": "#111"} if bar.value == longest else {"fill": "#666"}
-                text(left + length + 5, y + BAR - 6, bar.label, font_size=11, **style)
+                halo = {"paint_order": "stroke", "stroke": "white", "stroke_width": 3}  # over the lines of the scale
+                text(left + length + 5, y + BAR - 6, bar.label, font_size=11, **halo, **style)
                 y += BAR
     path.write_text("\n".join([*parts, "</svg>"]) + "\n")
 

@@ -3,7 +3,7 @@
 
     python benches/peers/compare.py DIR
 
-DIR receives the engines in virtual environments (3 GB) and the networks in each engine's format, once; then
+DIR receives the engines in virtual environments (2.5 GB) and the networks in each engine's format, once; then
 comparison.md, comparison.csv and comparison.svg. Everything is f32 with batch 1.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import pathlib
 import statistics
+import typing
 
 import chart
 from engines import OURS, PEERS, Program, built, turns, version
@@ -44,7 +45,7 @@ class Ratio:
     by_median: float  # of the minima of the rounds
 
 
-def listed(known: list[str]):
+def listed(known: typing.Collection[str]) -> typing.Callable[[str], list[str]]:
     """Reads names out of `known`, separated by commas."""
 
     def read(value: str) -> list[str]:
@@ -55,6 +56,11 @@ def listed(known: list[str]):
         return names
 
     return read
+
+
+def numbers(value: str) -> list[int]:
+    """Reads numbers that are at least 1, separated by commas."""
+    return [positive(number) for number in dict.fromkeys(value.split(","))]
 
 
 def need(value: str) -> tuple[str, int, float]:
@@ -71,12 +77,12 @@ def parse() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", metavar="DIR", type=pathlib.Path)
-    parser.add_argument("--nets", type=listed(list(NETWORKS)), default=list(NETWORKS), help="%(default)s")
-    parser.add_argument("--threads", type=lambda value: [positive(part) for part in value.split(",")], default=[1, 2],
-                        help="numbers of threads [1,2]")
-    parser.add_argument("--peers", type=listed(list(PEERS)), default=list(PEERS), help="without tflite, no TensorFlow is installed")
-    parser.add_argument("--rounds", type=positive, default=10)
-    parser.add_argument("--per-round", type=positive, default=5, help="inferences of an engine's turn")
+    parser.add_argument("--nets", type=listed(NETWORKS), default=",".join(NETWORKS), help="networks [%(default)s]")
+    parser.add_argument("--threads", type=numbers, default="1,2", help="numbers of threads [%(default)s]")
+    parser.add_argument("--peers", type=listed(PEERS), default=",".join(PEERS),
+                        help="engines [%(default)s]; without tflite, no TensorFlow is installed")
+    parser.add_argument("--rounds", type=positive, default=10, help="turns of each engine [%(default)s]")
+    parser.add_argument("--per-round", type=positive, default=5, help="inferences of a turn [%(default)s]")
     parser.add_argument("--need", type=need, action="append", default=[], metavar="NET:THREADS:RATIO",
                         help="exit with 1 unless the fastest peer takes RATIO times as long as we do; repeatable")
     arguments = parser.parse_args()

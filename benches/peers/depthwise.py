@@ -23,8 +23,8 @@ def parse() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", metavar="DIR", type=pathlib.Path)
-    parser.add_argument("--rounds", type=positive, default=20)
-    parser.add_argument("--per-round", type=positive, default=5, help="inferences of an engine's turn")
+    parser.add_argument("--rounds", type=positive, default=20, help="turns of each stack of layers [%(default)s]")
+    parser.add_argument("--per-round", type=positive, default=5, help="runs of a turn [%(default)s]")
     return parser.parse_args()
 
 
@@ -79,8 +79,8 @@ def main() -> int:
         )
         shape = {"size": layer.input.size, "channels": layer.input.channels, "stride": layer.stride}
         records += [
-            shape | {"engine": name, "version": version(name), "ms": f"{times[name]:.5f}", "gflops": f"{gflops[name]:.2f}"}
-            for name in times
+            shape | {"engine": name, "version": version(name), "ms": f"{time:.5f}", "gflops": f"{gflops[name]:.2f}"}
+            for name, time in times.items()
         ]
     mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
     smallest = min(ratios, key=ratios.get)

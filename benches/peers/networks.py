@@ -197,20 +197,22 @@ def depthwise_layers() -> list[Layer]:
 def depthwise_stack(layer: Layer, count: int) -> Network:
     """`count` depthwise layers of the shape of `layer`: with a stride of 1 each on the one before, else side by side.
 
-    Those side by side read one image, and readers look at a corner of what each puts out, so that no engine leaves one
-    out and none copies its output. There are `MOST` readers whatever `count` is: between the two stacks only the
-    depthwise layers differ. Readers of one layer have windows of different sizes, so that no engine takes two for one.
+    Those side by side read the output of one more layer, which has the layout that the engine chose. A reader looks at
+    a corner of what each puts out, so that no engine leaves one out and none copies its output. There are `MOST`
+    readers whatever `count` is, those without a layer on what the layers read: between the two stacks only depthwise
+    layers differ. No two readers have the same stride, which only keeps engines from taking two for one.
     """
     size, channels, stride = layer.input.size, layer.input.channels, layer.stride
     net = Network(f"depthwise_{size}x{channels}_stride_{stride}_times_{count}", size, channels)
+    x = net.image
     if stride == 1:
-        x = net.image
         for _ in range(count):
             x = net.depthwise(x, activation=layer.activation)
         net.outputs = [x]
     else:
-        branches = [net.depthwise(net.image, stride, layer.activation) for _ in range(count)]
+        x = net.depthwise(x)
+        branches = [net.depthwise(x, stride, layer.activation) for _ in range(count)]
         for reader in range(MOST):
-            x = branches[reader % count]
-            net.outputs.append(net.max_pool(x, 2 + reader // FEWEST, x.size, same=False))
+            read = branches[reader] if reader < count else x
+            net.outputs.append(net.max_pool(read, 2, read.size + reader, same=False))
     return net

@@ -173,6 +173,11 @@ impl Setup {
         self.plan_with(Options { batch, ..self.options })
     }
 
+    /// The plan for one image that computes every layer whole.
+    pub fn plan_apart(&self) -> Result<Plan, Failure> {
+        self.plan_with(Options { fusion: Fusion::Off, low_memory: false, ..self.options })
+    }
+
     /// The plan with other options than the flags'.
     pub fn plan_with(&self, options: Options) -> Result<Plan, Failure> {
         let build = |weights: &dyn Weights| Plan::new(self.network.clone(), weights, options);

@@ -1,5 +1,6 @@
 //! What each source of weights calls the tensors of a layer, with the axes of its kernels.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Layer, Name, Network, Op, Parameters};
@@ -59,11 +60,11 @@ impl Axes {
     }
 
     /// The kernel of `parameters` with its axes in PyTorch's order.
-    pub fn to_torch(self, values: &[f32], parameters: &Parameters) -> Vec<f32> {
+    pub fn to_torch<'a>(self, values: Cow<'a, [f32]>, parameters: &Parameters) -> Cow<'a, [f32]> {
         let [outputs, inputs, height, width] = parameters.shape;
         let taps = height * width;
         match self {
-            Axes::Torch => values.to_vec(),
+            Axes::Torch => values,
             // Depthwise kernels have one input: (tap, output) and (tap, input, output) are one order.
             Axes::TensorFlow => (0..values.len())
                 .map(|i| values[(i % taps * inputs + i / taps % inputs) * outputs + i / (taps * inputs)])

@@ -111,17 +111,19 @@ impl Weights for SafetensorsWeights<'_> {
         }
         let data = tensor.data();
         let halves = || data.chunks_exact(2).map(|bytes| [bytes[0], bytes[1]]);
-        let values: Vec<f32> = match tensor.dtype() {
-            Dtype::F32 => {
-                data.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
-            }
+        let values: Cow<'_, [f32]> = match tensor.dtype() {
+            Dtype::F32 => match bytemuck::try_cast_slice(data) {
+                Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+                // Not on a boundary of four bytes, or in the other order.
+                _ => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            },
             Dtype::F16 => halves().map(|bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
             Dtype::BF16 => halves().map(|bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
             other => return Err(format!("type {other:?}, expected F32, F16 or BF16")),
         };
         match values.iter().position(|value| !value.is_finite()) {
             Some(at) => Err(format!("element {at} is {}, expected a finite number", values[at])),
-            None => Ok(values.into()),
+            None => Ok(values),
         }
     }
 

@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
                 *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
             }
         }
-        let weights = axes.to_torch(&weights?, parameters);
+        let weights = axes.to_torch(weights?, parameters);
         let (mut folded, mut flushed) = (Vec::with_capacity(weights.len()), 0);
         for (weights, &(scale, _)) in weights.chunks(weights.len() / outputs).zip(&scale_shift) {
             folded.extend(weights.iter().map(|&weight| {
