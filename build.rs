@@ -1,7 +1,7 @@
 //! Expands `kernels/` into C, compiles it with each ISA's own flags and writes the Rust table of kernels.
 //!
-//! Knows no kernel by name: what exists is what `kernels/kernels.toml` lists. `SEPCONV_EMIT_DIR=DIR` copies the expanded
-//! sources to `DIR` to be read.
+//! Knows no kernel by name: what exists is what `kernels/kernels.toml` lists. `SEPCONV_EMIT_DIR=DIR` copies the
+//! expanded sources to `DIR` to be read.
 
 fn main() {
     #[cfg(feature = "generated")]
@@ -42,6 +42,9 @@ mod generate {
         fma_lane: bool,
         /// Input channels a turn of the K loop.
         unroll: usize,
+        /// ISAs whose kernels its CPUs run as well (`Isa::is_supported` checks them).
+        #[serde(skip)]
+        includes: &'static [&'static str],
         #[serde(skip)]
         flags: &'static [&'static str],
         #[serde(skip)]
@@ -57,6 +60,7 @@ mod generate {
             registers: 16,
             fma_lane: false,
             unroll: 4,
+            includes: &[],
             flags: &["-mavx2", "-mfma"],
             msvc_flags: &["/arch:AVX2"],
         },
@@ -68,7 +72,8 @@ mod generate {
             registers: 32,
             fma_lane: false,
             unroll: 4,
-            flags: &["-mavx512f", "-mprefer-vector-width=512"],
+            includes: &["avx2"],
+            flags: &["-mavx512f"],
             msvc_flags: &["/arch:AVX512"],
         },
         Isa {
@@ -79,6 +84,7 @@ mod generate {
             registers: 32,
             fma_lane: true,
             unroll: 4,
+            includes: &[],
             flags: &[],
             msvc_flags: &[],
         },
@@ -150,6 +156,9 @@ mod generate {
     fn check(row: &Row) -> Result<Kernel, String> {
         let isa = find_isa(&row.isa)?;
         let also = row.also.iter().map(|name| find_isa(name)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(other) = also.iter().find(|other| !other.includes.contains(&isa.name)) {
+            return Err(format!("also {:?}, expected ISAs whose CPUs run {} as well", other.name, isa.name));
+        }
         let trial = match row.status.as_str() {
             "ship" => false,
             "trial" => true,
@@ -181,8 +190,8 @@ mod generate {
                         row.tile, isa.lanes
                     ));
                 }
-                // Weights that one input row meets: a row of them for each output row whose window holds it. Beside them,
-                // the accumulators, an input and the bound of the input clamp.
+                // Weights that one input row meets: a row of them for each output row whose window holds it. Beside
+                // them, the accumulators, an input and the bound of the input clamp.
                 let (met, others) = (3 * rows.min(3usize.div_ceil(stride)), rows * columns + 2);
                 let resident = others + 9 <= isa.registers;
                 let registers = rows * columns + 1 + if resident { 9 } else { met };

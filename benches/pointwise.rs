@@ -49,7 +49,8 @@ fn pointwise(criterion: &mut Criterion) {
         }
         group.bench_function("gemm", |bencher| {
             bencher.iter(|| {
-                // SAFETY: the strides are those of row-major matrices of these sizes; the weights are n x k, read across.
+                // SAFETY: the strides are those of row-major matrices of these sizes; the weights are n x k, read
+                // across.
                 unsafe {
                     let (c, a, b) = (output.as_mut_ptr(), input.as_ptr(), weights.as_ptr());
                     let (n_stride, k_stride) = (n as isize, k as isize);

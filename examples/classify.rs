@@ -26,8 +26,8 @@ struct Arguments {
     flags: Flags,
     /// JPEG or PNG files; without --net each is one handwritten digit
     images: Vec<PathBuf>,
-    /// How pictures are prepared: torchvision, torchvision2, timm, timm_half, timm_xception, keras, slim, raw255, digits
-    /// [default: what the weight file or its names say]
+    /// How pictures are prepared: torchvision, torchvision2, timm, timm_half, timm_xception, keras, slim, raw255,
+    /// digits [default: what the weight file or its names say]
     #[arg(long)]
     preprocess: Option<Recipe>,
     /// Class names, one a line

@@ -1,5 +1,5 @@
-//! Times a network on demand: prints `ready`, then for each line `N` on standard input runs N inferences and prints their
-//! N wall-clock times in milliseconds on one line.
+//! Times a network on demand: prints `ready`, then for each line `N` on standard input runs N inferences and prints
+//! their N wall-clock times in milliseconds on one line.
 //!
 //!     echo 10 | cargo run --release --example latency -- --net mobilenet_v1
 

@@ -1,4 +1,5 @@
-//! Where the time of a network goes, layer by layer, against the peak of fused multiply-adds measured between the layers.
+//! Where the time of a network goes, layer by layer, against the peak of fused multiply-adds measured between the
+//! layers.
 //!
 //!     cargo run --release --example profile -- --net mobilenet_v1 --svg profile.svg
 
@@ -24,8 +25,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 use sepconv::net::{Network, Op};
 use serde::Serialize;
 
-/// Prints a table of a network's layers: shape, kernel, time (and that of the same layers apart, where several are computed
-/// together), speed, share, and percent of the peak.
+/// Prints a table of a network's layers: shape, kernel, time (and that of the same layers apart, where several are
+/// computed together), speed, share, and percent of the peak.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]

@@ -1,12 +1,12 @@
-//! What the shipped choices lose on this machine against exhaustive search: which layers are fused and into which strips,
-//! the tile of each pointwise layer, and the number of threads.
+//! What the shipped choices lose on this machine against exhaustive search: which layers are fused and into which
+//! strips, the tile of each pointwise layer, and the number of threads.
 //!
 //!     cargo run --release --example tune -- --net mobilenet_v1 --threads 2 --need 3
 //!
 //! The alternatives are timed in turn, round after round, and the fastest time of each counts. The least of many noisy
-//! times flatters the search: the more alternatives, the more regret it finds in noise alone. So the best of the search are
-//! timed against the choice a second time, in rounds of their own, and only those times are reported. A negative regret
-//! belongs to a best that lost the second time.
+//! times flatters the search: the more alternatives, the more regret it finds in noise alone. So the best of the search
+//! are timed against the choice a second time, in rounds of their own, and only those times are reported. A negative
+//! regret belongs to a best that lost the second time.
 
 mod common;
 
@@ -28,10 +28,10 @@ use serde::Serialize;
 
 /// Prints the regret of the shipped choices: how much longer they take than the best that a search finds.
 ///
-/// The search tries every fusion and strip, every shipped pointwise kernel and, with --threads N above 1, every number of
-/// threads up to N. Plans are compared over the smallest groups of layers that all of them begin and end together; tiles
-/// with warm caches on one thread, each shape as often as it occurs. Each best is timed against the choice once more
-/// before it is reported. Without --net and --weights: mobilenet_v1, mobilenet_v2 and xception.
+/// The search tries every fusion and strip, every shipped pointwise kernel and, with --threads N above 1, every number
+/// of threads up to N. Plans are compared over the smallest groups of layers that all of them begin and end together;
+/// tiles with warm caches on one thread, each shape as often as it occurs. Each best is timed against the choice once
+/// more before it is reported. Without --net and --weights: mobilenet_v1, mobilenet_v2 and xception.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -112,8 +112,8 @@ struct Best {
 }
 
 /// Finds the best of `count` alternatives for each group, then times it against the alternative `chosen` once more.
-/// `measure` times those alternatives that it is given, in turn, and returns the fastest time of each for every group, at
-/// the alternative's index.
+/// `measure` times those alternatives that it is given, in turn, and returns the fastest time of each for every group,
+/// at the alternative's index.
 fn search(
     count: usize,
     chosen: usize,

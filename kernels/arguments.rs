@@ -12,7 +12,7 @@ arguments! {
         a_pixel: Signed,
         /// From one row of input pixels to the next.
         a_row: Signed,
-        /// Input pixels in a row, at least 1; `m` where the pixels lie in one run.
+        /// Input pixels in a row, at least 1; `m` or more where the pixels lie in one run.
         width: Unsigned,
         /// Pixels.
         m: Unsigned,

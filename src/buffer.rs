@@ -24,11 +24,13 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Room for `length` elements. Where that fills half a huge page, it is asked of the system in huge pages: the weights
-    /// of a network lie on more pages of 4 KB than the processor keeps addresses of.
+    /// Room for `length` elements. Where that fills half a huge page, Linux is asked for huge pages (and the room
+    /// rounded up to them): the weights of a network lie on more pages of 4 KB than the processor keeps addresses
+    /// of.
     fn new(length: usize) -> Self {
         let bytes = length.saturating_mul(size_of::<f32>()).max(1);
-        let align = if bytes >= HUGE_PAGE / 2 { HUGE_PAGE } else { LINE * size_of::<f32>() };
+        let huge = cfg!(target_os = "linux") && bytes >= HUGE_PAGE / 2;
+        let align = if huge { HUGE_PAGE } else { LINE * size_of::<f32>() };
         let Ok(layout) = Layout::from_size_align(bytes, align).map(|layout| layout.pad_to_align()) else {
             panic!("{length} elements exceed the address space")
         };
@@ -36,8 +38,9 @@ impl Memory {
         let memory = unsafe { alloc::alloc(layout) };
         let Some(start) = NonNull::new(memory.cast()) else { alloc::handle_alloc_error(layout) };
         #[cfg(target_os = "linux")]
-        if align == HUGE_PAGE {
-            // SAFETY: the range is the allocation. It is advice: a system that has no huge pages says no, which is well.
+        if huge {
+            // SAFETY: the range is the allocation. It is advice: a system that has no huge pages says no, which is
+            // well.
             unsafe { libc::madvise(memory.cast(), layout.size(), libc::MADV_HUGEPAGE) };
         }
         Memory { start, layout }
@@ -51,7 +54,7 @@ impl Drop for Memory {
     }
 }
 
-/// A slice of f32 that starts on a cache line, zero when new.
+/// A slice of f32 that starts on a cache line (where it has elements), zero when new.
 pub struct AlignedBuffer {
     /// What the slice is a part of, which no other buffer has.
     _memory: Option<Arc<Memory>>,
@@ -107,7 +110,8 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-/// Buffers side by side in few allocations, so that small ones share huge pages. The memory is freed with the last of them.
+/// Buffers side by side in few allocations, so that small ones share huge pages. The memory is freed with the last of
+/// them.
 pub(crate) struct Arena {
     memory: Arc<Memory>,
     used: usize,
@@ -123,7 +127,7 @@ impl Arena {
     pub fn zeroed(&mut self, length: usize) -> AlignedBuffer {
         let room = self.memory.layout.size() / size_of::<f32>();
         if length > room - self.used {
-            *self = Arena::new(length.max(room / 4));
+            *self = Arena::new(length);
         }
         // SAFETY: the elements from `used` to `used + length` lie inside the memory and no other buffer has them.
         let start = unsafe {
@@ -131,8 +135,7 @@ impl Arena {
             start.write_bytes(0, length);
             start
         };
-        let room = self.memory.layout.size() / size_of::<f32>();
-        self.used = (self.used + length).next_multiple_of(LINE).min(room);
+        self.used = (self.used + length).next_multiple_of(LINE);
         AlignedBuffer { _memory: Some(self.memory.clone()), start, length }
     }
 }

@@ -32,7 +32,8 @@ impl Padding {
         Padding { top: size, bottom: size, left: size, right: size }
     }
 
-    /// Output size of a window of `height` x `width` moved by `stride`; `None` where the padded image is smaller than it.
+    /// Output size of a window of `height` x `width` moved by `stride`; `None` where the padded image is smaller than
+    /// it.
     pub fn output(&self, image: (usize, usize), window: (usize, usize), stride: usize) -> Option<(usize, usize)> {
         let size = |extent: usize, before: usize, after: usize, window: usize| {
             let padded = extent.checked_add(before)?.checked_add(after)?;
@@ -115,8 +116,8 @@ impl PackedDepthwise {
         self.channels
     }
 
-    /// Computes the whole output. `padding` is 0..=2 on each side; `input_lo` clamps every input from below before it is
-    /// used (Xception's pre-activation: `Some(0.0)`).
+    /// Computes the whole output. `padding` is 0..=2 on each side; `input_lo` clamps every input from below before it
+    /// is used (Xception's pre-activation: `Some(0.0)`).
     pub fn run(
         &self,
         padding: Padding,
@@ -156,11 +157,12 @@ impl PackedDepthwise {
         Ok(())
     }
 
-    /// Computes `channels`, which are those that input and output hold. Of `padding`, only the top and the left are read: the
-    /// output's size stands in `output`.
+    /// Computes `channels`, which are those that input and output hold. Of `padding`, only the top and the left are
+    /// read: the output's size stands in `output`.
     ///
     /// # Safety
-    /// `channels` must start at a block of the weights and, unless they are all, hold at least one. `input` must be readable and `output` (and `residual`, if any) of the size that `padding` gives; nothing else may
+    /// `channels` must start at a block of the weights and, unless they are all, hold at least one. `input` must be
+    /// readable and `output` (and `residual`, if any) of the size that `padding` gives; nothing else may
     /// touch the output meanwhile.
     #[allow(clippy::too_many_arguments)]
     pub(crate) unsafe fn run_raw(

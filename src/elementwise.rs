@@ -90,8 +90,8 @@ fn maximum_run(x: &[f32], m: &mut [f32]) {
         fn with_simd<S: Simd>(self, simd: S) {
             let ((x, x_tail), (m, m_tail)) = (S::as_simd_f32s(self.0), S::as_mut_simd_f32s(self.1));
             for (&x, m) in x.iter().zip(m) {
-                // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays unless
-                // x is NaN as well.
+                // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays
+                // unless x is NaN as well.
                 let keep = simd.select_f32s(simd.greater_than_f32s(x, *m), x, *m);
                 let ordered = simd.less_than_or_equal_f32s(x, simd.splat_f32s(f32::INFINITY));
                 *m = simd.select_f32s(ordered, keep, x);

@@ -47,8 +47,8 @@ impl Isa {
         Self::ALL.into_iter().rev().find(|isa| isa.is_supported()).unwrap_or(Isa::Portable)
     }
 
-    /// The ISA that the environment variable `SEPCONV_ISA` names, or the best one where it is not set or empty. An unknown
-    /// or unsupported name is an error, never a silent fallback.
+    /// The ISA that the environment variable `SEPCONV_ISA` names, or the best one where it is not set or empty. An
+    /// unknown or unsupported name is an error, never a silent fallback.
     pub fn selected() -> Result<Isa> {
         match std::env::var_os(Self::VARIABLE) {
             None => Ok(Self::best()),
@@ -60,7 +60,8 @@ impl Isa {
         }
     }
 
-    /// The kernels written for this ISA. Holding the reference proves that the CPU can run them.
+    /// The kernels for this ISA: those written for it, and those of an earlier one that serve its CPUs too. Holding the
+    /// reference proves that the CPU can run them.
     pub fn kernels(self) -> Result<&'static Kernels> {
         crate::kernel::of(self)
             .filter(|_| self.is_supported())
@@ -78,7 +79,15 @@ impl Isa {
                 Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
                 // Its machines get kernels of AVX2 too.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => is_x86_feature_detected!("avx512f") && Isa::Avx2.is_supported(),
+                Isa::Avx512 => {
+                    // MSVC has one switch for five parts of AVX-512.
+                    let msvc = cfg!(target_env = "msvc");
+                    let parts = is_x86_feature_detected!("avx512cd")
+                        && is_x86_feature_detected!("avx512bw")
+                        && is_x86_feature_detected!("avx512dq")
+                        && is_x86_feature_detected!("avx512vl");
+                    is_x86_feature_detected!("avx512f") && (parts || !msvc) && Isa::Avx2.is_supported()
+                }
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
                 #[allow(unreachable_patterns)]
@@ -87,8 +96,8 @@ impl Isa {
     }
 }
 
-/// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits: Zen 4
-/// (AMD family 19h with AVX-512).
+/// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits:
+/// Zen 4 (AMD family 19h with AVX-512).
 pub(crate) fn halves_wide_vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -111,7 +111,7 @@ record!(
     }
 );
 
-/// The kernels of one ISA. A reference to one is the proof that this machine can run them: only
+/// The kernels for the CPUs of one ISA. A reference to one is the proof that this machine can run them: only
 /// [`Isa::kernels`] gives it out.
 #[derive(Debug)]
 pub struct Kernels {

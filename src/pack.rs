@@ -2,8 +2,8 @@
 
 use crate::buffer::{AlignedBuffer, Arena};
 
-/// Panels of a GEMM's weights: `columns` output channels a panel, the last one as wide as it needs in whole vectors; in a
-/// panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
+/// Panels of a GEMM's weights: `columns` output channels a panel, the last one as wide as it needs in whole vectors; in
+/// a panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
 #[derive(Debug, Clone)]
 pub(crate) struct Panels {
     pub data: AlignedBuffer,

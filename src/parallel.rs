@@ -2,13 +2,16 @@
 
 /// Something that runs tasks, maybe at once.
 ///
-/// Which thread runs a task never changes a result: tasks of one call write to disjoint memory and none waits for another.
-pub trait Parallel: Sync {
-    /// Threads that may run tasks at once, the caller's among them; at least 1.
-    fn threads(&self) -> usize;
-
-    /// Calls `work` once where [`run`](Self::run) is cheapest to call from; a plan enters once a run.
-    fn enter(&self, work: &mut (dyn FnMut() + Send));
+/// Which thread runs a task never changes a result: tasks of one call write to disjoint memory and none waits for
+/// another.
+///
+/// # Safety
+/// [`run`](Self::run) must keep its promise: each task once, and all have returned, or it does not return. Plans write
+/// through raw pointers on the strength of it.
+pub unsafe trait Parallel: Sync {
+    /// Calls `work` once where [`run`](Self::run) is cheapest to call from; a plan enters once a run. No `run` in it
+    /// has more than `tasks` tasks.
+    fn enter(&self, tasks: usize, work: &mut (dyn FnMut() + Send));
 
     /// Calls `task(0)` to `task(tasks - 1)`, each once, in any order, and returns when all have returned.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
@@ -18,12 +21,9 @@ pub trait Parallel: Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Serial;
 
-impl Parallel for Serial {
-    fn threads(&self) -> usize {
-        1
-    }
-
-    fn enter(&self, work: &mut (dyn FnMut() + Send)) {
+// SAFETY: one task after the other.
+unsafe impl Parallel for Serial {
+    fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
         work();
     }
 
@@ -47,8 +47,10 @@ mod with_rayon {
 
     /// A rayon thread pool.
     ///
-    /// While a plan runs, the pool's other threads look for its tasks without going to sleep: on a virtual machine, waking
-    /// one costs tens of microseconds, as long as many a layer takes. A thread that is busy elsewhere is not waited for.
+    /// While a plan runs, as many of the pool's threads as it has tasks look for them without going to sleep, and take
+    /// no other jobs: on a virtual machine, waking a thread costs tens of microseconds, as long as many a layer
+    /// takes. A thread that is busy elsewhere is not waited for. A second run on the same `Rayon` at the same time
+    /// does without them.
     #[derive(Debug)]
     pub struct Rayon<'a> {
         pool: &'a rayon::ThreadPool,
@@ -62,13 +64,17 @@ mod with_rayon {
         }
     }
 
-    /// The tasks of the run that entered last, which its threads share.
+    /// The tasks of the run that leads, which its threads share.
     #[derive(Debug, Default)]
     struct Crew {
         /// One more than the index of the pool's thread that leads the run; 0 while there is none.
         leader: AtomicUsize,
         /// Whether the run is over.
         over: AtomicBool,
+        /// Whether tasks are shared at the moment.
+        leading: AtomicBool,
+        /// Whether a task of another thread has panicked.
+        panicked: AtomicBool,
         /// What to call; valid from before `unclaimed` is raised until `finished` has reached as many.
         task: UnsafeCell<Option<*const (dyn Fn(usize) + Sync)>>,
         /// Tasks that no thread has begun.
@@ -77,8 +83,8 @@ mod with_rayon {
         finished: AtomicUsize,
     }
 
-    // SAFETY: the leader alone writes `task`, while `unclaimed` is 0; others read it after they have claimed a task, which
-    // orders the read after the write, and before they report it finished, which the leader awaits.
+    // SAFETY: the leader alone writes `task`, while `unclaimed` is 0; others read it after they have claimed a task,
+    // which orders the read after the write, and before they report it finished, which the leader awaits.
     unsafe impl Sync for Crew {}
     // SAFETY: the pointer is used between a leader's `lead` and its return only.
     unsafe impl Send for Crew {}
@@ -104,12 +110,14 @@ mod with_rayon {
             let task: *const (dyn Fn(usize) + Sync + '_) = task;
             // SAFETY: the lifetime is forgotten; the pointer is not used after this function returns.
             let task: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
-            // SAFETY: no task is unclaimed, so nobody reads.
+            // SAFETY: no task is unclaimed and none runs (`leading`), so nobody reads.
             unsafe { *self.task.get() = Some(task) };
             self.finished.store(0, Ordering::Relaxed);
             self.unclaimed.store(tasks, Ordering::Release);
-            let _waiting = Waiting(self, tasks);
+            let waiting = Waiting(self, tasks);
             while self.work() {}
+            drop(waiting);
+            assert!(!self.panicked.load(Ordering::Relaxed), "a task panicked on another thread");
         }
 
         /// Runs tasks until the run is over.
@@ -126,6 +134,9 @@ mod with_rayon {
 
     impl Drop for Finishing<'_> {
         fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.panicked.store(true, Ordering::Relaxed);
+            }
             self.0.finished.fetch_add(1, Ordering::Release);
         }
     }
@@ -138,6 +149,7 @@ mod with_rayon {
             // Only a panic leaves any.
             let left = self.0.unclaimed.swap(0, Ordering::Relaxed);
             patiently(|| self.0.finished.load(Ordering::Acquire) == self.1 - left);
+            self.0.leading.store(false, Ordering::Relaxed);
         }
     }
 
@@ -201,12 +213,9 @@ mod with_rayon {
         }
     }
 
-    impl Parallel for Rayon<'_> {
-        fn threads(&self) -> usize {
-            self.pool.current_num_threads()
-        }
-
-        fn enter(&self, work: &mut (dyn FnMut() + Send)) {
+    // SAFETY: `halve` and `Crew::lead` run each task once; both return when all have returned.
+    unsafe impl Parallel for Rayon<'_> {
+        fn enter(&self, tasks: usize, work: &mut (dyn FnMut() + Send)) {
             self.pool.install(|| {
                 let free = self.crew.leader.compare_exchange(0, self.thread(), Ordering::Acquire, Ordering::Relaxed);
                 if free.is_err() {
@@ -215,7 +224,9 @@ mod with_rayon {
                 }
                 let _leaving = Leaving(&self.crew);
                 self.crew.over.store(false, Ordering::Relaxed);
-                with_helpers(&self.crew, self.threads() - 1, work);
+                self.crew.panicked.store(false, Ordering::Relaxed);
+                let threads = self.pool.current_num_threads().min(tasks);
+                with_helpers(&self.crew, threads.saturating_sub(1), work);
             });
         }
 
@@ -223,7 +234,10 @@ mod with_rayon {
             let (leader, thread) = (self.crew.leader.load(Ordering::Relaxed), self.thread());
             match thread {
                 0 => self.pool.install(|| halve(0..tasks, task)),
-                _ if leader == thread && tasks > 1 => self.crew.lead(tasks, task),
+                // A task that itself runs tasks does so without the crew.
+                _ if leader == thread && tasks > 1 && !self.crew.leading.swap(true, Ordering::Relaxed) => {
+                    self.crew.lead(tasks, task);
+                }
                 _ => halve(0..tasks, task),
             }
         }
@@ -248,7 +262,7 @@ mod with_rayon {
                 };
                 // From outside a run, then in one, phase after phase.
                 parallel.run(9, &count);
-                parallel.enter(&mut || (0..1000).for_each(|phase| parallel.run(phase % 10, &count)));
+                parallel.enter(9, &mut || (0..1000).for_each(|phase| parallel.run(phase % 10, &count)));
                 let total: usize = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
                 assert_eq!(total, 9 + 4500, "{threads} threads");
                 assert_eq!(counts[8].load(Ordering::Relaxed), 1 + 100);
@@ -268,7 +282,7 @@ mod with_rayon {
                                 count.fetch_add(1, Ordering::Relaxed);
                             });
                         };
-                        (0..50).for_each(|_| parallel.enter(&mut || (0..20).for_each(phase)));
+                        (0..50).for_each(|_| parallel.enter(3, &mut || (0..20).for_each(phase)));
                     });
                 }
             });
@@ -280,16 +294,30 @@ mod with_rayon {
             let pool = pool(2);
             let parallel = Rayon::new(&pool);
             let run = || {
-                parallel.enter(&mut || parallel.run(8, &|task| assert!(task != 3, "planted")));
+                parallel.enter(8, &mut || parallel.run(8, &|task| assert!(task != 3, "planted")));
             };
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
             let count = AtomicUsize::new(0);
-            parallel.enter(&mut || {
+            parallel.enter(8, &mut || {
                 parallel.run(8, &|_| {
                     count.fetch_add(1, Ordering::Relaxed);
                 });
             });
             assert_eq!(count.into_inner(), 8);
+        }
+
+        #[test]
+        fn tasks_may_run_tasks() {
+            for threads in 1..=3 {
+                let pool = pool(threads);
+                let parallel = Rayon::new(&pool);
+                let count = AtomicUsize::new(0);
+                let inner = |_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                };
+                parallel.enter(3, &mut || (0..200).for_each(|_| parallel.run(3, &|_| parallel.run(3, &inner))));
+                assert_eq!(count.into_inner(), 200 * 9);
+            }
         }
     }
 }

@@ -30,14 +30,14 @@ pub struct Options {
     pub batch: usize,
     /// Tasks that a step is cut into at most; 0 is taken as 1. Give the threads that will run the plan.
     pub threads: usize,
-    /// Gives every layer a tensor of its own, as [`Plan::run_observed`] needs. Without it, additions and ReLUs are part of
-    /// the convolution before them. The bits are the same.
+    /// Gives every layer a tensor of its own, as [`Plan::run_observed`] needs. Without it, additions and ReLUs are
+    /// part of the convolution before them. The bits are the same.
     pub observed: bool,
     /// Which layers are computed together. The bits are the same.
     pub fusion: Fusion,
-    /// Computes every chain of layers that can be by strips of rows, and inverted residuals by blocks of their expanded
-    /// channels where that takes less (MobileNet V2, section 5.1), so that the tensors between them never exist whole. The
-    /// bits are the same.
+    /// Computes, strip by strip of its rows, every chain of layers that takes less memory so, and inverted residuals
+    /// by blocks of their expanded channels where that takes less still (MobileNet V2, section 5.1). Goes before
+    /// `Fusion::Auto` and `Fusion::Off`. The bits are the same.
     pub low_memory: bool,
 }
 
@@ -48,9 +48,10 @@ pub enum Fusion {
     /// Those where it pays.
     #[default]
     Auto,
-    /// None.
+    /// None, but for what `low_memory` asks.
     Off,
-    /// All that can be, in strips of this many output rows; 0 is taken as 1. For measurements.
+    /// Every chain that allows it, in strips of this many output rows (0 is taken as 1), `low_memory` or not. For
+    /// measurements.
     Strips(usize),
 }
 
@@ -194,7 +195,7 @@ impl Plan {
         output: &mut [f32],
     ) -> Result<()> {
         let base = self.base(workspace, input, output)?;
-        parallel.enter(&mut || {
+        parallel.enter(self.threads, &mut || {
             for step in &self.steps {
                 // SAFETY: `base` covers every place of the plan, the tasks of a step write to disjoint parts of its
                 // output and read nothing that any of them writes, and one step ends before the next begins.
@@ -204,8 +205,8 @@ impl Plan {
         Ok(())
     }
 
-    /// As [`run`](Self::run), and calls `observe` with each layer's index and its output, one view an image. The plan must
-    /// have been built with [`Options::observed`].
+    /// As [`run`](Self::run), and calls `observe` with each layer's index and its output, one view an image. The plan
+    /// must have been built with [`Options::observed`].
     pub fn run_observed(
         &self,
         workspace: &mut Workspace,
@@ -227,8 +228,8 @@ impl Plan {
                 unsafe { step.run(&base, task) };
             }
             let images = (0..self.batch).map(|image| {
-                // SAFETY: the place lies inside the workspace or the output, which `base` borrows, and nothing writes to
-                // it while the view lives.
+                // SAFETY: the place lies inside the workspace or the output, which `base` borrows, and nothing writes
+                // to it while the view lives.
                 let data = unsafe { base.image(step.output(), image) };
                 View::new(data, step.output().layout)
             });
@@ -238,7 +239,7 @@ impl Plan {
     }
 
     /// As [`run`](Self::run), and calls `time` with the index of each step ([`describe`](Self::describe)) around its
-    /// work, for profiles: `time` must call the closure that it gets once.
+    /// work, for profiles: `time` must call its closure exactly once.
     pub fn run_timed(
         &self,
         parallel: &dyn Parallel,
@@ -248,7 +249,7 @@ impl Plan {
         time: &mut (dyn FnMut(usize, &mut dyn FnMut()) + Send),
     ) -> Result<()> {
         let base = self.base(workspace, input, output)?;
-        parallel.enter(&mut || {
+        parallel.enter(self.threads, &mut || {
             for (index, step) in self.steps.iter().enumerate() {
                 time(index, &mut || {
                     // SAFETY: as in `run_on`.

@@ -79,15 +79,16 @@ impl PackedPointwise {
         self.outputs
     }
 
-    /// Computes every output pixel from the input pixel at the same place; with a `stride` of 2, from every other pixel of
-    /// every other row, starting at the first (the shortcut of Xception).
+    /// Computes every output pixel from the input pixel at the same place; with a `stride` of 2, from every other pixel
+    /// of every other row, starting at the first (the shortcut of Xception).
     pub fn run(&self, stride: usize, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         self.run_channels(0..self.inputs, stride, input, epilogue, output)
     }
 
-    /// As [`run`](Self::run), but sums over `channels` of the inputs only, which are all that `input` holds. A range that
-    /// starts at 0 starts from the bias; any other continues from what `output` holds, so that consecutive ranges, the
-    /// last of them with the epilogue and those before with [`Clamp::NONE`] and no residual, give the same bits as one run.
+    /// As [`run`](Self::run), but sums over `channels` of the inputs only, which are all that `input` holds. A range
+    /// that starts at 0 starts from the bias; any other continues from what `output` holds, so that consecutive
+    /// ranges, the last of them with the epilogue and those before with [`Clamp::NONE`] and no residual, give the
+    /// same bits as one run.
     pub fn run_channels(
         &self,
         channels: Range<usize>,
@@ -155,9 +156,10 @@ impl PackedPointwise {
     }
 
     /// # Safety
-    /// `pixels` must hold `m` pixels of `channels.len()` readable elements; `output` (and `residual`, if any) `m` pixels
-    /// of `outputs.len()` elements that nothing else touches meanwhile. `channels` and `outputs` must lie inside those of
-    /// the weights, and `outputs.start` on a panel. The pointers are those of the first channel of the range.
+    /// `pixels` must hold `m` pixels of `channels.len()` readable elements; `output` (and `residual`, if any) `m`
+    /// pixels of `outputs.len()` elements that nothing else touches meanwhile. `channels` and `outputs` must lie
+    /// inside those of the weights, and `outputs.start` on a panel. The pointers are those of the first channel of
+    /// the range.
     #[allow(clippy::too_many_arguments)]
     pub(crate) unsafe fn run_raw(
         &self,

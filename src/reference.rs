@@ -1,9 +1,9 @@
 //! The oracle: every operation as plain loops, one output at a time, each a single chain of `f32::mul_add`.
 //!
-//! Inputs and outputs are slices without gaps, NHWC with one image. What these functions compute is the definition of what
-//! every kernel must compute, to the bit: start at the bias; fused multiply-adds with taps row-major, then input channels
-//! ascending; then the residual; then the clamp. Taps outside the image are skipped. Sizes that do not fit each other
-//! panic: an oracle has no use for a second answer.
+//! Inputs and outputs are slices without gaps, NHWC with one image. What these functions compute is the definition of
+//! what every kernel must compute, to the bit: start at the bias; fused multiply-adds with taps row-major, then input
+//! channels ascending; then the residual; then the clamp. Taps outside the image are skipped. Sizes that do not fit
+//! each other panic: an oracle has no use for a second answer.
 #![forbid(unsafe_code)]
 
 use crate::depthwise::Padding;

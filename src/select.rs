@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::isa::{self, Isa};
 use crate::kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
 
-/// The kernel for `m` pixels and `n` output channels: one pixel takes the matrix-vector kernel where there is one; other
-/// shapes the kernel that costs least. A CPU that computes wide vectors as two halves keeps the narrow ones' tile: on Zen 4,
-/// 4x24 of AVX2 made Xception 2.5 % faster than 8x48 of AVX-512, MobileNet V1 1 %.
+/// The kernel for `m` pixels and `n` output channels: one pixel takes the matrix-vector kernel where there is one;
+/// other shapes the kernel that costs least. A CPU that computes wide vectors as two halves keeps the narrow ones'
+/// tile: on Zen 4, 4x24 of AVX2 made Xception 2.5 % faster than 8x48 of AVX-512, MobileNet V1 1 %.
 pub fn pointwise(kernels: &Kernels, m: usize, n: usize) -> Result<&'static PointwiseKernel> {
     let shipped = || kernels.pointwise().iter().filter(|kernel| !kernel.is_trial());
     let halved = kernels.isa() == Isa::Avx512 && isa::halves_wide_vectors();
@@ -21,9 +21,9 @@ pub fn pointwise(kernels: &Kernels, m: usize, n: usize) -> Result<&'static Point
         .ok_or_else(|| none("pointwise", kernels))
 }
 
-/// What a pixel costs, in multiply-adds of whole vectors: 15 % more in a last panel of fewer of them than the tile's; an
-/// eighth for each load; and half a lane of each vector for the work that a wide vector spreads over more channels. The
-/// weights were fitted to times on Zen 4.
+/// What a pixel costs, in multiply-adds of whole vectors: 15 % more in a last panel of fewer of them than the tile's;
+/// an eighth for each load; and half a lane of each vector for the work that a wide vector spreads over more channels.
+/// The weights were fitted to times on Zen 4.
 fn cost(kernel: &PointwiseKernel, n: usize) -> f64 {
     let (rows, columns, lanes) = (kernel.rows() as f64, kernel.columns(), kernel.lanes());
     let (whole, rest) = (n / columns * columns, (n % columns).next_multiple_of(lanes));

@@ -51,8 +51,8 @@ fn a_run_allocates_nothing() {
             for (place, parallel) in [("the calling thread", serial), ("a pool", &Rayon::new(&pool))] {
                 let mut run = || plan.run_on(parallel, &mut workspace, &input, &mut logits).unwrap();
                 run();
-                // Other threads (the pool's at their start, the test harness's) may allocate for themselves meanwhile: a run
-                // that allocates does so in every trial.
+                // Other threads (the pool's at their start, the test harness's) may allocate for themselves meanwhile:
+                // a run that allocates does so in every trial.
                 let trial = |_| {
                     let before = ALLOCATIONS.load(Ordering::Relaxed);
                     run();

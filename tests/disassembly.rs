@@ -1,6 +1,6 @@
-//! What the compiler made of the kernels: no vector is spilled in a loop, the inner loops hold the fused multiply-adds that
-//! they should, and the text stays small. Needs `objdump` (or the one that `OBJDUMP` names) and says so where there is
-//! none; `SEPCONV_REQUIRE_OBJDUMP` makes that a failure.
+//! What the compiler made of the kernels: no vector is spilled in a loop, the inner loops hold the fused multiply-adds
+//! that they should, and the text stays small. Needs `objdump` (or the one that `OBJDUMP` names) and says so where
+//! there is none; `SEPCONV_REQUIRE_OBJDUMP` makes that a failure.
 #![cfg(feature = "generated")]
 
 use std::fs;

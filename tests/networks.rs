@@ -1,4 +1,5 @@
-//! Whole networks: against logits and layers from other people's code, against the reference, and against committed hashes.
+//! Whole networks: against logits and layers from other people's code, against the reference, and against committed
+//! hashes.
 
 mod common;
 
@@ -200,21 +201,27 @@ fn threads_and_batch_change_no_bit() {
         let reversed: Vec<f32> = input.iter().rev().copied().collect();
         let both = [&input[..], &reversed, &input, &reversed].concat();
         for kernels in every_isa() {
-            let options = |batch, threads| Options { isa: Some(kernels.isa()), batch, threads, ..Options::default() };
+            let isa = Some(kernels.isa());
+            let options = |batch, threads| Options { isa, batch, threads, ..Options::default() };
             let one = plan(network.clone(), options(1, 1));
             let (first, second) = (logits(&one, &input), logits(&one, &reversed));
+            let four = [&first[..], &second, &first, &second].concat();
             for threads in 1..=4 {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let context = format!("{} on {}, {threads} threads", network.name(), kernels.isa());
                 let got = logits_on(&plan(network.clone(), options(1, threads)), &Rayon::new(&pool), &input);
                 common::assert_same(&got, &first, None, &context);
-                let got = logits_on(&plan(network.clone(), options(4, threads)), &Rayon::new(&pool), &both);
-                common::assert_same(
-                    &got,
-                    &[&first[..], &second, &first, &second].concat(),
-                    None,
-                    &format!("{context}, batch 4"),
-                );
+                let fusions = [
+                    (Fusion::Auto, false),
+                    (Fusion::Auto, true),
+                    (Fusion::Strips(2), false),
+                    (Fusion::Strips(3), true),
+                ];
+                for (fusion, low_memory) in fusions {
+                    let options = Options { fusion, low_memory, ..options(4, threads) };
+                    let got = logits_on(&plan(network.clone(), options), &Rayon::new(&pool), &both);
+                    common::assert_same(&got, &four, None, &format!("{context}, batch 4, {fusion:?}, {low_memory}"));
+                }
             }
         }
     }
@@ -275,13 +282,16 @@ fn a_backbone_gives_the_features() {
                 }
             })
             .unwrap();
-        let features = logits(&plan(network.clone().backbone(), Options::default()), &input);
-        common::assert_same(&features, &want, None, network.name());
+        for fusion in [Fusion::Auto, Fusion::Strips(2)] {
+            let options = Options { fusion, ..Options::default() };
+            let features = logits(&plan(network.clone().backbone(), options), &input);
+            common::assert_same(&features, &want, None, &format!("{}, {fusion:?}", network.name()));
+        }
     }
 }
 
-/// The same bits on every ISA, thread count and emulator: `tests/data/bits.csv`, network and hash of its logits. A line is
-/// printed for each that differs, so that the file can be made anew when a network is added.
+/// The same bits on every ISA, thread count and emulator: `tests/data/bits.csv`, network and hash of its logits. A line
+/// is printed for each that differs, so that the file can be made anew when a network is added.
 #[test]
 fn bits_are_those_of_the_committed_hashes() {
     let committed: BTreeMap<_, _> =
@@ -306,8 +316,8 @@ fn bits_are_those_of_the_committed_hashes() {
     assert!(wrong.is_empty(), "other bits than tests/data/bits.csv: {wrong:?}");
 }
 
-/// Width, resolution, multiply-accumulates and parameters with 1000 classes: of TF-slim's READMEs, with their slips mended
-/// (they leave biases and normalisation out of the parameters, and print 317 M for V1 0.75 at 224).
+/// Width, resolution, multiply-accumulates and parameters with 1000 classes: of TF-slim's READMEs, with their slips
+/// mended (they leave biases and normalisation out of the parameters, and print 317 M for V1 0.75 at 224).
 const MOBILENET_V1: [(f64, usize, u64, u64); 16] = [
     (1.0, 224, 568_740_352, 4_231_976),
     (1.0, 192, 418_121_728, 4_231_976),

@@ -339,7 +339,8 @@ fn a_damaged_file_is_an_error_or_the_right_answer() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (numbers.below(8));
         // A bit of a name or of the metadata may turn it into another that is not asked for; never into other weights,
-        // unless an offset or a shape changes to one that is just as valid, which the shapes of the network then refuse.
+        // unless an offset or a shape changes to one that is just as valid, which the shapes of the network then
+        // refuse.
         let _ = check(&damaged);
         tried += 1;
     }

@@ -208,7 +208,8 @@ impl Flags {
     }
 }
 
-/// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as NHWC.
+/// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as
+/// NHWC.
 pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize)) -> Result<(usize, Vec<f32>), Failure> {
     let fail = |why: &dyn Display| format!("--input {}: {why}", path.display());
     let bytes = fs::read(path).map_err(|why| fail(&why))?;

@@ -1,7 +1,7 @@
 //! The digits network: MobileNet V1's blocks on a 28x28 grey image, with a 1x1 stem and ReLU.
 //!
-//! After the TensorFlow implementations of MobileNet for MNIST, whose scopes it keeps: every layer takes `round(channels *
-//! width)`, the stem reads every other pixel, only one block halves the image.
+//! After the TensorFlow implementations of MobileNet for MNIST, whose scopes it keeps: every layer takes
+//! `round(channels * width)`, the stem reads every other pixel, only one block halves the image.
 
 use super::graph::{Builder, Named, Network, Place};
 use super::{Activation, Config};

@@ -1,8 +1,8 @@
 //! MobileNet V1: a stem, thirteen depthwise-separable blocks, a classifier.
 //!
 //! Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017,
-//! arXiv:1704.04861, Table 1. The paper writes ReLU; every published checkpoint uses ReLU6. Layers are named as in TF-slim,
-//! parameters as in timm.
+//! arXiv:1704.04861, Table 1. The paper writes ReLU; every published checkpoint uses ReLU6. Layers are named as in
+//! TF-slim, parameters as in timm.
 
 use super::graph::{Builder, Named, Network, Place, divisible_by_8};
 use super::{Activation, Config, Flavor};

@@ -1,7 +1,7 @@
 //! MobileNet V2: a stem, seventeen inverted residuals, a 1x1 convolution, a classifier.
 //!
-//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381, Table 2. Layers are
-//! named by block, parameters as in torchvision.
+//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381, Table 2. Layers
+//! are named by block, parameters as in torchvision.
 
 use super::graph::{Builder, Named, Network, Place, divisible_by_8};
 use super::{Activation, Config, Flavor};

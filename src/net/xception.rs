@@ -1,15 +1,15 @@
 //! Xception: entry flow, eight middle blocks, exit flow, all of depthwise-separable convolutions without an activation
 //! between depthwise and pointwise.
 //!
-//! Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, arXiv:1610.02357, Figure 5. Layers are
-//! named as in Keras, parameters as in timm's `legacy_xception`, whose blocks count one less.
+//! Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, arXiv:1610.02357, Figure 5. Layers
+//! are named as in Keras, parameters as in timm's `legacy_xception`, whose blocks count one less.
 
 use super::graph::{Builder, Named, Network, Place, TensorId, divisible_by_8};
 use super::{Activation, Config};
 use crate::error::Result;
 
-/// Figure 5, blocks 2 to 13: the output channels of their separable convolutions. A block of two pools after them and has a
-/// convolution on its shortcut; a block of three adds its input.
+/// Figure 5, blocks 2 to 13: the output channels of their separable convolutions. A block of two pools after them and
+/// has a convolution on its shortcut; a block of three adds its input.
 const BLOCKS: [&[usize]; 12] = [
     &[128, 128],
     &[256, 256],

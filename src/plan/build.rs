@@ -34,9 +34,9 @@ impl Builder<'_> {
         item.stages.iter().map(|stage| stage.layer).collect()
     }
 
-    /// The expanded channels of an inverted residual, slice by slice: each begins at a panel of the expansion's weights and
-    /// at a block of the depthwise convolution's.
-    fn slices(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
+    /// The expanded channels of an inverted residual, slice by slice: each begins at a panel of the expansion's weights
+    /// and at a block of the depthwise convolution's.
+    fn channel_blocks(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
         let all = self.network.layers();
         let Shape { height, width, channels } = all[layers[0]].output;
         let stride = if let Op::Depthwise { stride, .. } = all[layers[1]].op { stride } else { 1 };
@@ -45,7 +45,7 @@ impl Builder<'_> {
         // The least common multiple.
         let unit =
             (1..=block).map(|times| times * panel).find(|unit| unit.is_multiple_of(block)).unwrap_or(panel * block);
-        Ok(self.schedules.slices(channels, unit))
+        Ok(self.schedules.channel_blocks(channels, unit))
     }
 
     /// The memory that exists only while `item` runs.
@@ -67,8 +67,8 @@ impl Builder<'_> {
                     })
                     .collect()
             }
-            Schedule::Slices => {
-                let channels = self.slices(&layers)?.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+            Schedule::ChannelBlocks => {
+                let channels = self.channel_blocks(&layers)?.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
                 between
                     .map(|whole| Scratch {
                         shape: Shape { channels, ..whole },
@@ -106,14 +106,14 @@ impl Builder<'_> {
             output,
         };
         let outputs = scratch.iter().copied().chain([output]);
-        if item.schedule != Schedule::Slices {
+        if item.schedule != Schedule::ChannelBlocks {
             let operations: Vec<_> =
                 works.into_iter().zip(outputs).enumerate().map(|(at, (w, out))| operation(at, w, out)).collect();
             let strip = if let Schedule::Strips(rows) = item.schedule { rows } else { usize::MAX };
             return Ok(vec![self.step(item, operations, input, strip)]);
         }
         let (layers, mut steps) = (self.layers(item), Vec::new());
-        for slice in self.slices(&layers)? {
+        for slice in self.channel_blocks(&layers)? {
             let sliced = |mut place: Place| {
                 place.layout.channels = slice.len();
                 place

@@ -43,7 +43,8 @@ impl Item {
     }
 }
 
-/// The items of `network` in order, as the options that `schedules` holds ask for; `observed` keeps every layer's own tensor.
+/// The items of `network` in order, as the options that `schedules` holds ask for; `observed` keeps every layer's own
+/// tensor.
 pub(super) fn lower(network: &Network, observed: bool, schedules: &Schedules) -> Vec<Item> {
     let item = |(index, layer): (usize, &Layer)| Item {
         stages: vec![Stage { layer: index, pre_relu: layer.pre_relu, activation: layer.activation }],
@@ -73,8 +74,8 @@ fn open_pointwise(network: &Network, item: &Item) -> bool {
     })
 }
 
-/// An addition whose one operand nothing else reads becomes the epilogue of the pointwise convolution that makes it. The
-/// convolution takes the addition's place, where the other operand is there already.
+/// An addition whose one operand nothing else reads becomes the epilogue of the pointwise convolution that makes it.
+/// The convolution takes the addition's place, where the other operand is there already.
 fn fold_additions(network: &Network, items: &mut Vec<Item>) {
     while let Some((at, from, other)) = items.iter().enumerate().find_map(|(at, addition)| {
         if network.layers()[addition.alone()?.layer].op != Op::Add {

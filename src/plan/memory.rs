@@ -71,12 +71,13 @@ pub(super) struct Memory {
     pub scratch: Vec<Vec<Place>>,
     /// Elements of the workspace.
     pub workspace: usize,
-    /// The most elements that live at one time: the image until it was read for the last time, and what the workspace holds.
+    /// The most elements that live at one time: the image until it was read for the last time, and what the workspace
+    /// holds.
     pub peak: usize,
 }
 
-/// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives to
-/// the end.
+/// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives
+/// to the end.
 pub(super) fn lay_out(
     network: &Network,
     items: &[Item],

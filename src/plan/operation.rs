@@ -5,7 +5,7 @@ use std::slice;
 use std::sync::Arc;
 
 use super::memory::Place;
-use super::schedule::cut;
+use super::schedule::{CACHE, cut};
 use super::step::Base;
 use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::{PackedDepthwise, Padding, Source, Strip, Target, WINDOW};
@@ -149,11 +149,11 @@ pub(super) struct Operation {
     pub output: Place,
 }
 
-/// Elements of the input that a GEMM walks for each panel: half of a second-level cache of 512 KB.
-const BLOCK: usize = 64 * 1024;
+/// Elements of the input that a GEMM walks for each panel: the weights and the output need the other half.
+const BLOCK: usize = CACHE / 2;
 /// Where all the weights are fewer elements, reading them again is cheap: the output counts too.
-const FEW_WEIGHTS: usize = 16 * 1024;
-/// A block of pixels is a multiple of this: of every tile's height but one.
+const FEW_WEIGHTS: usize = CACHE / 8;
+/// A block of pixels is a multiple of this, and so of tiles 4, 6, 8 and 12 pixels high.
 const BLOCK_PIXELS: usize = 24;
 
 impl Operation {
@@ -223,7 +223,7 @@ impl Operation {
         let pixels = rows.len() * width;
         let few_weights = inputs.len() * outputs.len() <= FEW_WEIGHTS;
         let walked = inputs.len() + if few_weights { outputs.len() } else { 0 };
-        let most = (BLOCK / walked.max(1)).next_multiple_of(BLOCK_PIXELS);
+        let most = (BLOCK / walked.max(1)).max(1).next_multiple_of(BLOCK_PIXELS);
         // With a stride the kernel walks rows from their first pixel: a block is whole rows.
         let unit = if stride == 1 { BLOCK_PIXELS } else { width };
         let from = source.read(base, rows.start * stride);
@@ -260,6 +260,7 @@ impl Operation {
         target: Window<'_>,
     ) {
         let Some(strip) = self.work.strip(&rows, source.place.full_height) else { return };
+        debug_assert!(strip.height == 0 || strip.first >= source.first, "the window begins after its rows");
         let input = Source {
             pointer: source.read(base, strip.first.max(source.first)),
             layout: Layout { height: strip.height, ..source.place.layout },

@@ -11,28 +11,32 @@ use crate::net::{Network, Op, Shape};
 pub(super) enum Schedule {
     /// One layer, whole.
     Whole,
-    /// Strip by strip of this many output rows, the layers in turn: between them there are only the rows that a strip needs.
+    /// Strip by strip of this many output rows, the layers in turn: between them there are only the rows that a strip
+    /// needs.
     Strips(usize),
     /// An inverted residual, block by block of its expanded channels (MobileNet V2, section 5.1).
-    Slices,
+    ChannelBlocks,
 }
 
-/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it saves.
+/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it
+/// saves.
 const LEAST_MACS: u64 = 500_000;
 /// A GEMM with fewer pixels is cut along its output channels, so that each thread reads its own share of the weights.
 pub(super) const FEW_PIXELS: usize = 128;
-/// Slices of an inverted residual's expanded channels: the paper recommends 2 to 5.
-const SLICES: usize = 4;
-/// Elements of the tensors between the layers of a strip, 512 KB: they stay in a second-level cache.
-const STRIP: usize = 128 * 1024;
+/// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
+const CHANNEL_BLOCKS: usize = 4;
+/// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
+pub(super) const CACHE: usize = 128 * 1024;
+/// Elements of the tensors between the layers of a strip.
+const STRIP: usize = CACHE;
 /// The same where memory counts more than time.
-const SMALL_STRIP: usize = 32 * 1024;
-/// Tensors between layers that are smaller (in elements) stay in that cache as they are.
-const FUSE_FROM: usize = 256 * 1024;
+const SMALL_STRIP: usize = CACHE / 4;
+/// Tensors between layers that are smaller (in elements) come back cheaply enough as they are.
+const FUSE_FROM: usize = 2 * CACHE;
 
-/// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the blocks
-/// made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster.
-const JOIN_FROM: usize = 1024 * 1024;
+/// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the
+/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster.
+const JOIN_FROM: usize = 8 * CACHE;
 
 /// What the options ask of the schedules.
 #[derive(Debug, Clone, Copy)]
@@ -82,9 +86,13 @@ impl Schedules {
             Fusion::Off if !self.low_memory => None,
             _ if self.low_memory => {
                 let rows = rows(SMALL_STRIP);
-                let sliced = between.iter().map(Shape::len).sum::<usize>() / SLICES;
-                let strips = strip_len(network, layers, rows);
-                if inverted && sliced < strips { Some(Schedule::Slices) } else { Some(Schedule::Strips(rows)) }
+                let whole = between.iter().map(Shape::len).sum::<usize>();
+                // Every thread has a strip of its own.
+                let strips = strip_len(network, layers, rows).saturating_mul(self.threads);
+                match whole / CHANNEL_BLOCKS {
+                    blocks if inverted && blocks < strips => Some(Schedule::ChannelBlocks),
+                    _ => (strips < whole).then_some(Schedule::Strips(rows)),
+                }
             }
             _ => {
                 let rows = rows(STRIP);
@@ -92,6 +100,7 @@ impl Schedules {
                 let mut joints = between.iter().zip(&ops).filter(|(_, op)| chain && pointwise(op));
                 let worth = largest >= FUSE_FROM
                     && joints.all(|(shape, _)| shape.len() >= JOIN_FROM)
+                    // At least two threads should find a strip each.
                     && output.height >= rows * self.threads.min(2);
                 worth.then_some(Schedule::Strips(rows))
             }
@@ -108,17 +117,17 @@ impl Schedules {
         self.threads.min((macs / LEAST_MACS) as usize + 1)
     }
 
-    /// The channel blocks of an inverted residual with so many expanded channels; each begins at a multiple of `unit` and
-    /// holds at least as many.
-    pub fn slices(&self, channels: usize, unit: usize) -> Vec<Range<usize>> {
-        let mut slices: Vec<_> = cut(channels, unit, SLICES).collect();
-        if let [.., before, last] = &mut slices[..]
+    /// The channel blocks of an inverted residual with so many expanded channels; each begins at a multiple of `unit`
+    /// and holds at least as many.
+    pub fn channel_blocks(&self, channels: usize, unit: usize) -> Vec<Range<usize>> {
+        let mut blocks: Vec<_> = cut(channels, unit, CHANNEL_BLOCKS).collect();
+        if let [.., before, last] = &mut blocks[..]
             && last.len() < unit
         {
             before.end = last.end;
-            slices.pop();
+            blocks.pop();
         }
-        slices
+        blocks
     }
 }
 

@@ -105,7 +105,8 @@ impl Step {
         }
     }
 
-    /// Computes output `rows` of `image` (of a single pointwise convolution maybe only `channels`) strip by strip, the operations in turn. What the windows of two strips share is
+    /// Computes output `rows` of `image` strip by strip, the operations in turn; of a single pointwise convolution
+    /// maybe only `channels`. What the windows of two strips share is
     /// kept: the rows between two operations move to the front of their scratch.
     ///
     /// # Safety
@@ -134,7 +135,7 @@ impl Step {
                 let (target, missing) = if at == last {
                     (Window::whole(&operation.output, image), rows)
                 } else {
-                    debug_assert!(rows.len() <= operation.output.layout.height, "a strip needs more rows than it has");
+                    assert!(rows.len() <= operation.output.layout.height, "a strip needs more rows than it has");
                     let window = Window { place: &operation.output, copy: task, first: rows.start };
                     let held = held[at].replace(rows.clone()).unwrap_or(rows.start..rows.start);
                     // SAFETY: by this function's own contract: the scratch is the task's own, and holds as many rows as

@@ -32,8 +32,8 @@ impl<'a> SafetensorsWeights<'a> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Which network the file is for: what its metadata say (`sepconv.network`), or the one that most of its tensors have
-    /// the names of. An error where it is none of them.
+    /// Which network the file is for: what its metadata say (`sepconv.network`), or the one that most of its tensors
+    /// have the names of. An error where it is none of them.
     pub fn network(&self) -> Result<Name> {
         if let Some(name) = self.metadata("sepconv.network") {
             return name.parse();
@@ -52,8 +52,8 @@ impl<'a> SafetensorsWeights<'a> {
     }
 
     /// The configuration that the file asks for: what its metadata say (`sepconv.width`, `.resolution`, `.flavor`,
-    /// `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, as many classes as its classifier has,
-    /// and the paper's width and resolution.
+    /// `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, as many classes as its classifier
+    /// has, and the paper's width and resolution.
     pub fn config(&self, name: Name) -> Result<Config> {
         fn parse<T: std::str::FromStr>(key: &'static str, text: &str, expected: &str) -> Result<T> {
             let refuse = || Error::Parameter { what: key, got: text.into(), expected: expected.into() };

@@ -58,7 +58,13 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn tensor(&mut self, name: String, shape: &[usize]) -> Option<Cow<'a, [f32]>> {
-        let tensor = self.source.tensor(&name, shape).map_err(|why| self.problems.push(format!("{name}: {why}")));
+        let expected = shape.iter().product::<usize>();
+        let tensor = match self.source.tensor(&name, shape) {
+            Ok(tensor) if tensor.len() == expected => Ok(tensor),
+            Ok(tensor) => Err(format!("{} elements, expected {expected} (shape {shape:?})", tensor.len())),
+            Err(why) => Err(why),
+        };
+        let tensor = tensor.map_err(|why| self.problems.push(format!("{name}: {why}")));
         self.used.insert(name);
         tensor.ok()
     }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::Weights;
 
 /// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
-/// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's ending.
+/// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's
+/// ending.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HashWeights;
 
@@ -32,8 +33,8 @@ pub fn hash_of_bits(values: &[f32]) -> u64 {
 }
 
 impl HashWeights {
-    /// The image that goes with the weights: `height` x `width` x `channels`, NHWC, values in -1..1. The sequence runs in
-    /// the order channel, row, column.
+    /// The image that goes with the weights: `height` x `width` x `channels`, NHWC, values in -1..1. The sequence runs
+    /// in the order channel, row, column.
     pub fn image(height: usize, width: usize, channels: usize) -> Vec<f32> {
         let mut image = vec![0.0; height * width * channels];
         for (i, u) in uniform("input", image.len()).enumerate() {

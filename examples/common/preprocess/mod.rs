@@ -187,9 +187,9 @@ impl FromStr for Recipe {
 
 /// Reads a JPEG or PNG file, whatever its name ends in, into 8-bit R, G, B.
 ///
-/// What is not 8-bit RGB becomes so as in Pillow's `convert("RGB")`: grey is repeated, a palette looked up, alpha dropped
-/// (not blended with any background). Of 16 bits the upper 8 are kept, as Pillow keeps them in colour; its 16-bit grey,
-/// which it clips at 255, is not imitated. EXIF orientation is not applied.
+/// What is not 8-bit RGB becomes so as in Pillow's `convert("RGB")`: grey is repeated, a palette looked up, alpha
+/// dropped (not blended with any background). Of 16 bits the upper 8 are kept, as Pillow keeps them in colour; its
+/// 16-bit grey, which it clips at 255, is not imitated. EXIF orientation is not applied.
 ///
 /// # Errors
 /// All but the last three of [`Error`], naming `path`. A JPEG that breaks off early is no error to the decoder: what is
