@@ -1,6 +1,6 @@
-// The argument structs that a kernel takes, one field a line: the only list of them. The crate and build.rs both include
-// this file with their own `arguments!`; the one expands it to `#[repr(C)]` structs, the other to a C header. Sizes and
-// strides count elements (f32). A stride may be any value; nothing needs more than 4-byte alignment.
+// The argument structs that a kernel takes, one field a line: the only list of them. The crate and build.rs both
+// include this file with their own `arguments!`; the one expands it to `#[repr(C)]` structs, the other to a C header.
+// Sizes and strides count elements (f32). A stride may be any value; nothing needs more than 4-byte alignment.
 
 arguments! {
     /// What a pointwise kernel computes: `c[i][j] = clamp(start[i][j] + sum over k of a[i][k] * b[k][j] + residual[i][j])`
