@@ -6,7 +6,7 @@
 //! The alternatives are timed in turn, round after round, and the fastest time of each counts. The least of many noisy
 //! times flatters the search: the more alternatives, the more regret it finds in noise alone. So the best of the search
 //! are timed against the choice a second time, in rounds of their own, and only those times are reported. A negative
-//! regret belongs to a best that lost the second time.
+//! regret belongs to a best that lost the second time: the two are equal, or the machine was not quiet.
 
 mod common;
 

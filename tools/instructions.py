@@ -81,8 +81,10 @@ def collected(latency, row, inferences):
     done = subprocess.run([*map(str, command)], input=f"{inferences}\n", capture_output=True, text=True)
     match = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode != 0 or not match:
-        said = done.stderr.strip()[-2000:]
-        raise Failure(f"{row}: valgrind ended with status {done.returncode}, expected 0 and a count\n{said}")
+        # Lines of valgrind itself begin with the number of the process.
+        said = [line for line in done.stderr.splitlines() if not line.startswith("==")]
+        wrong = f"{row}: {command[0]} ended with status {done.returncode}, expected 0 and a count"
+        raise Failure("\n".join([wrong, *said[-20:]]))
     return int(match[1])
 
 
