@@ -2,12 +2,8 @@
    kernels/README.md. */
 #ifndef SEPCONV_ISA_AVX2_H
 #define SEPCONV_ISA_AVX2_H
-#ifdef __FAST_MATH__
-#error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
-#endif
+#include "every.h"
 #include <immintrin.h>
-#include <math.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #define LANES 8
@@ -44,13 +40,6 @@ static inline __m256i first_lanes(size_t n)
 /* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
 static inline vec vec_load_first(const float *p, size_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 static inline void vec_store_first(float *p, vec v, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
-
-/* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */
-#if defined(__GNUC__)
-#define STEP_ENDS() __asm__ volatile("" ::: "memory")
-#else
-#define STEP_ENDS() ((void)0)
-#endif
 
 /* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }

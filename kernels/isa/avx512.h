@@ -2,12 +2,8 @@
    kernels/README.md. */
 #ifndef SEPCONV_ISA_AVX512_H
 #define SEPCONV_ISA_AVX512_H
-#ifdef __FAST_MATH__
-#error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
-#endif
+#include "every.h"
 #include <immintrin.h>
-#include <math.h>
-#include <stddef.h>
 
 #define LANES 16
 typedef __m512 vec;
@@ -36,13 +32,6 @@ static inline vec vec_lower(vec x, vec hi) { return _mm512_min_ps(hi, x); }
 static inline __mmask16 first_lanes(size_t n) { return (__mmask16)((1u << n) - 1); }
 static inline vec vec_load_first(const float *p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 static inline void vec_store_first(float *p, vec v, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
-
-/* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */
-#if defined(__GNUC__)
-#define STEP_ENDS() __asm__ volatile("" ::: "memory")
-#else
-#define STEP_ENDS() ((void)0)
-#endif
 
 /* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }

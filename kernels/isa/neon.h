@@ -1,12 +1,8 @@
 /* The vector vocabulary on AArch64 with NEON: 4 lanes of f32, 32 registers. Clause numbers refer to kernels/README.md. */
 #ifndef SEPCONV_ISA_NEON_H
 #define SEPCONV_ISA_NEON_H
-#ifdef __FAST_MATH__
-#error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
-#endif
+#include "every.h"
 #include <arm_neon.h>
-#include <math.h>
-#include <stddef.h>
 
 #define LANES 4
 typedef float32x4_t vec;
@@ -51,13 +47,6 @@ static inline void vec_store_first(float *p, vec v, size_t n)
     if (n > 2)
         vst1q_lane_f32(p + 2, v, 2);
 }
-
-/* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */
-#if defined(__GNUC__)
-#define STEP_ENDS() __asm__ volatile("" ::: "memory")
-#else
-#define STEP_ENDS() ((void)0)
-#endif
 
 /* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { __builtin_prefetch(p, 0, 2); }

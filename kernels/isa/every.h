@@ -1,0 +1,16 @@
+/* What the vocabularies of all ISAs share. Clause numbers refer to kernels/README.md. */
+#ifndef SEPCONV_ISA_EVERY_H
+#define SEPCONV_ISA_EVERY_H
+#ifdef __FAST_MATH__
+#error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
+#endif
+#include <math.h>
+#include <stddef.h>
+
+/* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */
+#if defined(__GNUC__)
+#define STEP_ENDS() __asm__ volatile("" ::: "memory")
+#else
+#define STEP_ENDS() ((void)0)
+#endif
+#endif
