@@ -368,6 +368,8 @@ mod generate {
         } else {
             build.std("gnu11").flag("-ffp-contract=off").flag("-fno-math-errno");
             build.flags(isa.flags);
+            // The templates say what is a vector: left to itself, clang makes some of pixel pointers too, and spills.
+            build.flags(["-fno-tree-vectorize", "-fno-tree-slp-vectorize"]);
             // gcc's choice of induction variables gives each pixel of a window a register of its own; then it spills.
             build.flag_if_supported("-fno-ivopts");
         }
