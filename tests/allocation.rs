@@ -40,7 +40,7 @@ fn a_run_allocates_nothing() {
         let network = Network::new(name, &config).unwrap();
         let shape = network.input();
         let input = HashWeights::image(shape.height, shape.width, shape.channels);
-        for (isa, threads) in Isa::supported().into_iter().flat_map(|isa| [1, 2, 4].map(|threads| (isa, threads))) {
+        for (isa, threads) in Isa::supported().into_iter().flat_map(|isa| [1, 2].map(|threads| (isa, threads))) {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let plan =
                 Plan::new(network.clone(), &HashWeights, Options { isa: Some(isa), threads, ..Options::default() });
@@ -57,7 +57,7 @@ fn a_run_allocates_nothing() {
                     run();
                     ALLOCATIONS.load(Ordering::Relaxed) - before
                 };
-                let fewest = (0..10).map(trial).min();
+                let fewest = (0..4).map(trial).min();
                 assert_eq!(fewest, Some(0), "{name} on {isa}, {threads} threads of {place}");
             }
         }
