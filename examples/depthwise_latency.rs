@@ -3,17 +3,16 @@
 //!
 //!     echo 10 | cargo run --release --example depthwise_latency -- --size 56 --channels 128 --stride 1 --layers 24
 
-use std::io::{BufRead, Write};
+mod common;
+
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
+use common::{Failure, time_on_demand};
 use sepconv::depthwise::{PackedDepthwise, Padding};
 use sepconv::reference::{self, Window};
 use sepconv::weights::{HashWeights, Weights};
 use sepconv::{AlignedBuffer, Clamp, Epilogue, Isa, Layout, View, ViewMut, select};
-
-type Failure = Box<dyn std::error::Error>;
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N runs of all layers on one line.
 ///
@@ -33,16 +32,9 @@ struct Arguments {
     /// Layers
     #[arg(long, default_value_t = 1)]
     layers: usize,
-    /// ISA: portable, neon, avx2 [default: SEPCONV_ISA, else the best]
+    /// ISA: portable, neon, avx2, avx512 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     isa: Option<Isa>,
-}
-
-/// An image of `size` rows whose pixels begin on different lines of the first-level cache, as a plan spaces them.
-fn spaced(size: usize, channels: usize) -> Layout {
-    let gap = if channels.is_multiple_of(256) { 16 } else { 0 };
-    let pixel_stride = channels + gap;
-    Layout { pixel_stride, row_stride: size * pixel_stride, ..Layout::tight(size, size, channels) }
 }
 
 /// Layers of one shape, and what they need to run.
@@ -78,7 +70,8 @@ impl Stack {
             let (weights, bias) = tensors(layer)?;
             Ok(PackedDepthwise::new(kernel, channels, &weights, &bias)?)
         };
-        let (input, output) = (spaced(size, channels), spaced(output_size, channels));
+        let (input, output) =
+            (Layout::spaced(size, size, channels), Layout::spaced(output_size, output_size, channels));
         let buffer = |layout: &Layout| AlignedBuffer::zeroed(layout.height * layout.row_stride);
         let pixels = HashWeights::image(size, size, channels);
         let mut image = buffer(&input);
@@ -121,30 +114,9 @@ impl Stack {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut stack = Stack::new(arguments)?;
-    let mut out = std::io::stdout();
-    writeln!(out, "ready")?;
-    out.flush()?;
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let count: usize = line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of runs"))?;
-        for i in 0..count {
-            let start = Instant::now();
-            stack.run()?;
-            let space = if i == 0 { "" } else { " " };
-            write!(out, "{space}{:.5}", start.elapsed().as_secs_f64() * 1e3)?;
-        }
-        writeln!(out)?;
-        out.flush()?;
-    }
-    Ok(())
+    time_on_demand("runs", 5, || stack.run())
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::from(2)
-        }
-    }
+    common::exit(run(&Arguments::parse()))
 }

@@ -5,12 +5,10 @@
 
 mod common;
 
-use std::io::{BufRead, Write};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
-use common::{Failure, Flags};
+use common::{Failure, Flags, time_on_demand};
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N inferences on one line.
 #[derive(Parser)]
@@ -25,24 +23,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (plan, input) = (setup.plan(1)?, setup.hash_image());
     let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
     flags.with_threads(|threads| {
-        let mut out = std::io::stdout();
-        plan.run_on(threads, &mut workspace, &input, &mut logits)?;
-        writeln!(out, "ready")?;
-        out.flush()?;
-        for line in std::io::stdin().lock().lines() {
-            let line = line?;
-            let count: usize =
-                line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of inferences"))?;
-            for i in 0..count {
-                let start = Instant::now();
-                plan.run_on(threads, &mut workspace, &input, &mut logits)?;
-                let space = if i == 0 { "" } else { " " };
-                write!(out, "{space}{:.4}", start.elapsed().as_secs_f64() * 1e3)?;
-            }
-            writeln!(out)?;
-            out.flush()?;
-        }
-        Ok(())
+        let mut run = || Ok(plan.run_on(threads, &mut workspace, &input, &mut logits)?);
+        run()?;
+        time_on_demand("inferences", 4, run)
     })
 }
 

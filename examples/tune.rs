@@ -241,8 +241,7 @@ fn threads(setup: &Setup, flags: &Flags, rounds: usize) -> Result<Vec<Row>, Fail
 
 /// A buffer for pixels that begin on different lines of the first-level cache, as a plan spaces them, and its layout.
 fn pixels(name: &str, count: usize, channels: usize) -> Result<(AlignedBuffer, Layout), Failure> {
-    let pixel_stride = channels + if channels.is_multiple_of(256) { 16 } else { 0 };
-    let layout = Layout { pixel_stride, row_stride: count * pixel_stride, ..Layout::tight(1, count, channels) };
+    let layout = Layout::spaced(1, count, channels);
     let mut buffer = AlignedBuffer::zeroed(layout.row_stride);
     buffer.copy_from_slice(&HashWeights.tensor(name, &[layout.row_stride])?);
     Ok((buffer, layout))

@@ -5,8 +5,10 @@ pub mod preprocess;
 
 use std::fmt::Display;
 use std::fs::{self, File};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Args;
 use memmap2::Mmap;
@@ -227,6 +229,27 @@ pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize))
         planes[(image * channels + channel) * pixels + pixel]
     });
     Ok((n, nhwc.collect()))
+}
+
+/// Prints `ready`, then for each line `N` of standard input calls `run` N times and prints the N wall-clock times in
+/// milliseconds, with so many `digits`, on one line. `what` names the runs in an error.
+pub fn time_on_demand(what: &str, digits: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let count: usize = line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of {what}"))?;
+        for i in 0..count {
+            let start = Instant::now();
+            run()?;
+            let space = if i == 0 { "" } else { " " };
+            write!(out, "{space}{:.digits$}", start.elapsed().as_secs_f64() * 1e3)?;
+        }
+        writeln!(out)?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 /// Prints what went wrong and exits with 2.

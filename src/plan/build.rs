@@ -34,7 +34,7 @@ impl Builder<'_> {
         item.stages.iter().map(|stage| stage.layer).collect()
     }
 
-    /// The expanded channels of an inverted residual, slice by slice: each begins at a panel of the expansion's weights
+    /// The expanded channels of an inverted residual, block by block: each begins at a panel of the expansion's weights
     /// and at a block of the depthwise convolution's.
     fn channel_blocks(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
         let all = self.network.layers();

@@ -42,19 +42,6 @@ struct Live {
     until: usize,
 }
 
-/// Elements after each pixel, so that the pixels of a window do not fall on the same lines of the first-level cache, as
-/// they do where they are a multiple of 1 KB apart.
-fn gap(channels: usize) -> usize {
-    if channels.is_multiple_of(256) { LINE } else { 0 }
-}
-
-/// The layout of a tensor in the workspace.
-pub(super) fn spaced(shape: Shape) -> Layout {
-    let pixel_stride = shape.channels + gap(shape.channels);
-    let row_stride = shape.width.saturating_mul(pixel_stride);
-    Layout { pixel_stride, row_stride, ..Layout::tight(shape.height, shape.width, shape.channels) }
-}
-
 /// Memory that exists only while an item runs: so many copies of a tensor of this shape, one an image or one a task.
 pub(super) struct Scratch {
     pub shape: Shape,
@@ -99,7 +86,7 @@ pub(super) fn lay_out(
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
-        let layout = spaced(shape);
+        let layout = Layout::spaced(shape.height, shape.width, shape.channels);
         let length = copies
             .checked_mul(layout.row_stride)
             .and_then(|row| row.checked_mul(layout.height))

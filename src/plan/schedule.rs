@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::{Fusion, Options};
+use crate::depthwise::WINDOW;
 use crate::net::{Network, Op, Shape};
 
 /// How the layers of an item share the work.
@@ -33,7 +34,6 @@ const STRIP: usize = CACHE;
 const SMALL_STRIP: usize = CACHE / 4;
 /// Tensors between layers that are smaller (in elements) come back cheaply enough as they are.
 const FUSE_FROM: usize = 2 * CACHE;
-
 /// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the
 /// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster.
 const JOIN_FROM: usize = 8 * CACHE;
@@ -138,7 +138,7 @@ pub(super) fn rows_between(network: &Network, layers: &[usize], rows: usize) -> 
     for pair in layers.windows(2).rev() {
         let (before, after) = (&network.layers()[pair[0]], &network.layers()[pair[1]]);
         rows = match after.op {
-            Op::Depthwise { stride, .. } => rows.saturating_sub(1) * stride + 3,
+            Op::Depthwise { stride, .. } => rows.saturating_sub(1) * stride + WINDOW,
             Op::Conv { window, stride, .. } => rows.saturating_sub(1) * stride + window,
             _ => rows,
         }
