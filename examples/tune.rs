@@ -258,7 +258,7 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
         }
     }
     let row = |((m, k, n), layers): (_, Vec<String>)| {
-        let chosen = select::pointwise(kernels, m, n)?.name();
+        let chosen = select::pointwise(kernels, m, k, n)?.name();
         // The matrix-vector kernel is made for one pixel: it competes where it is the choice.
         let competes = |kernel: &&PointwiseKernel| !kernel.is_trial() && (kernel.rows() > 1 || kernel.name() == chosen);
         let tiles: Vec<&'static PointwiseKernel> = kernels.pointwise().iter().filter(competes).collect();

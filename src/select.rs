@@ -5,32 +5,31 @@ use crate::error::{Error, Result};
 use crate::isa::{self, Isa};
 use crate::kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
 
-/// The kernel for `m` pixels and `n` output channels: one pixel takes the matrix-vector kernel where there is one;
-/// other shapes the kernel that costs least. A CPU that computes wide vectors as two halves keeps the narrow ones'
-/// tile: on Zen 4, 4x24 of AVX2 made Xception 2.5 % faster than 8x48 of AVX-512, MobileNet V1 1 %.
-pub fn pointwise(kernels: &Kernels, m: usize, n: usize) -> Result<&'static PointwiseKernel> {
+/// The kernel for `m` pixels, `k` input and `n` output channels: one pixel takes the matrix-vector kernel where there is
+/// one; other shapes the kernel that costs least.
+pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'static PointwiseKernel> {
     let shipped = || kernels.pointwise().iter().filter(|kernel| !kernel.is_trial());
-    let halved = kernels.isa() == Isa::Avx512 && isa::halves_wide_vectors();
-    let cost = |kernel: &PointwiseKernel| {
-        let wide = kernel.isa() == Isa::Avx512;
-        cost(kernel, n) * if halved && wide { 1.1 } else { 1.0 }
-    };
     shipped()
         .find(|kernel| m == 1 && kernel.rows() == 1)
-        .or_else(|| shipped().filter(|kernel| kernel.rows() > 1).min_by(|a, b| cost(a).total_cmp(&cost(b))))
+        .or_else(|| {
+            let tiles = shipped().filter(|kernel| kernel.rows() > 1);
+            tiles.min_by(|a, b| cost(a, k, n).total_cmp(&cost(b, k, n)))
+        })
         .ok_or_else(|| none("pointwise", kernels))
 }
 
-/// What a pixel costs, in multiply-adds of whole vectors: 15 % more in a last panel of fewer of them than the tile's;
-/// an eighth for each load; and half a lane of each vector for the work that a wide vector spreads over more channels.
-/// The weights were fitted to times on Zen 4.
-fn cost(kernel: &PointwiseKernel, n: usize) -> f64 {
+/// What a pixel costs, in multiply-adds. Each vector of output channels takes `k` of them, with a 28th of one for each
+/// load, and the more to start and end a tile the more rows it has; the vectors of a last panel that has fewer than the
+/// tile take 15 % more. A CPU that computes wide vectors as two halves takes two multiply-adds for each vector, and two
+/// loads for one of weights. The figures were fitted to times on Zen 4.
+fn cost(kernel: &PointwiseKernel, k: usize, n: usize) -> f64 {
+    let halves = if kernel.isa() == Isa::Avx512 && isa::halves_wide_vectors() { 2.0 } else { 1.0 };
     let (rows, columns, lanes) = (kernel.rows() as f64, kernel.columns(), kernel.lanes());
-    let (whole, rest) = (n / columns * columns, (n % columns).next_multiple_of(lanes));
-    let rest = rest as f64 * if rest == columns { 1.0 } else { 1.15 };
-    let vectors = (columns / lanes) as f64;
+    let full = (n / columns * columns / lanes) as f64;
+    let rest = (n % columns).div_ceil(lanes) as f64 * 1.15;
+    let vectors = (columns / lanes) as f64 * halves;
     let loads = (rows + vectors) / (rows * vectors);
-    (whole as f64 + rest) * (1.0 + loads / 8.0) * (1.0 + 0.5 / lanes as f64)
+    (full + rest) * halves * (k as f64 * (1.0 + loads / 28.0) + 1.0 + rows / 4.0)
 }
 
 /// The depthwise kernel for `stride`.

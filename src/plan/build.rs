@@ -14,7 +14,7 @@ use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::PackedDepthwise;
 use crate::epilogue::Clamp;
 use crate::error::{Error, Result};
-use crate::kernel::Kernels;
+use crate::kernel::{Kernels, PointwiseKernel};
 use crate::net::{Activation, Layer, Network, Op, Shape};
 use crate::pointwise::PackedPointwise;
 use crate::select;
@@ -38,14 +38,18 @@ impl Builder<'_> {
     /// and at a block of the depthwise convolution's.
     fn channel_blocks(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
         let all = self.network.layers();
-        let Shape { height, width, channels } = all[layers[0]].output;
         let stride = if let Op::Depthwise { stride, .. } = all[layers[1]].op { stride } else { 1 };
-        let panel = select::pointwise(self.kernels, self.batch * height * width, channels)?.columns();
+        let panel = self.pointwise(&all[layers[0]])?.columns();
         let block = select::depthwise(self.kernels, stride)?.lanes();
         // The least common multiple.
         let unit =
             (1..=block).map(|times| times * panel).find(|unit| unit.is_multiple_of(block)).unwrap_or(panel * block);
-        Ok(self.schedules.channel_blocks(channels, unit))
+        Ok(self.schedules.channel_blocks(all[layers[0]].output.channels, unit))
+    }
+
+    fn pointwise(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
+        let (input, output) = (self.network.shape(layer.input), layer.output);
+        select::pointwise(self.kernels, self.batch * output.height * output.width, input.channels, output.channels)
     }
 
     /// The memory that exists only while `item` runs.
@@ -160,10 +164,8 @@ impl Builder<'_> {
             }
             Op::Pointwise { .. } | Op::FullyConnected => {
                 let Folded { weights, bias, .. } = folded()?;
-                let pixels = self.batch * output.height * output.width;
-                let kernel = select::pointwise(self.kernels, pixels, output.channels)?;
-                let packed =
-                    Arc::new(PackedPointwise::new_in(arena, kernel, input.channels, output.channels, weights, bias)?);
+                let (kernel, inputs, outputs) = (self.pointwise(layer)?, input.channels, output.channels);
+                let packed = Arc::new(PackedPointwise::new_in(arena, kernel, inputs, outputs, weights, bias)?);
                 let stride = if let Op::Pointwise { stride } = layer.op { stride } else { 1 };
                 Work::Pointwise { packed, stride, inputs: 0..input.channels, outputs: 0..output.channels }
             }
