@@ -42,6 +42,8 @@ mod generate {
         fma_lane: bool,
         /// Input channels a turn of the K loop.
         unroll: usize,
+        /// Pointwise: whether the last input channel of a tile is computed together with its epilogue.
+        overlap: bool,
         /// ISAs whose kernels its CPUs run as well (`Isa::is_supported` checks them).
         #[serde(skip)]
         includes: &'static [&'static str],
@@ -60,6 +62,7 @@ mod generate {
             registers: 16,
             fma_lane: false,
             unroll: 4,
+            overlap: false,
             includes: &[],
             flags: &["-mavx2", "-mfma"],
             msvc_flags: &["/arch:AVX2"],
@@ -72,6 +75,7 @@ mod generate {
             registers: 32,
             fma_lane: false,
             unroll: 4,
+            overlap: true,
             includes: &["avx2"],
             flags: &["-mavx512f"],
             msvc_flags: &["/arch:AVX512"],
@@ -84,6 +88,7 @@ mod generate {
             registers: 32,
             fma_lane: true,
             unroll: 4,
+            overlap: false,
             includes: &[],
             flags: &[],
             msvc_flags: &[],

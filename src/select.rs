@@ -18,18 +18,24 @@ pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'st
         .ok_or_else(|| none("pointwise", kernels))
 }
 
-/// What a pixel costs, in multiply-adds. Each vector of output channels takes `k` of them, with a 28th of one for each
-/// load, and the more to start and end a tile the more rows it has; the vectors of a last panel that has fewer than the
-/// tile take 15 % more. A CPU that computes wide vectors as two halves takes two multiply-adds for each vector, and two
-/// loads for one of weights. The figures were fitted to times on Zen 4.
+/// What a pixel costs, in multiply-adds: the panels of full width, and the last one with the vectors that remain, for
+/// which the templates make tiles of 12 pixels or nearly so.
 fn cost(kernel: &PointwiseKernel, k: usize, n: usize) -> f64 {
+    let (columns, lanes) = (kernel.columns(), kernel.lanes());
     let halves = if kernel.isa() == Isa::Avx512 && isa::halves_wide_vectors() { 2.0 } else { 1.0 };
-    let (rows, columns, lanes) = (kernel.rows() as f64, kernel.columns(), kernel.lanes());
-    let full = (n / columns * columns / lanes) as f64;
-    let rest = (n % columns).div_ceil(lanes) as f64 * 1.15;
-    let vectors = (columns / lanes) as f64 * halves;
-    let loads = (rows + vectors) / (rows * vectors);
-    (full + rest) * halves * (k as f64 * (1.0 + loads / 28.0) + 1.0 + rows / 4.0)
+    let panel = |rows: usize, vectors: usize| vectors as f64 * halves * cost_of_vector(rows, vectors, halves, k);
+    let rest = (n % columns).div_ceil(lanes);
+    (n / columns) as f64 * panel(kernel.rows(), columns / lanes) + if rest > 0 { panel(12, rest) } else { 0.0 }
+}
+
+/// What `k` input channels cost a pixel and a vector in a tile of `rows` by `vectors`, in multiply-adds: one each, a
+/// 28th for each load, and more to start and end a tile, the less each pixel's address is used; a single vector takes
+/// 15 % more. A CPU that computes a vector in two `halves` takes two loads for one of weights. Fitted to times on Zen 4.
+fn cost_of_vector(rows: usize, vectors: usize, halves: f64, k: usize) -> f64 {
+    let (rows, vectors) = (rows as f64, vectors as f64);
+    let loads = (rows + vectors * halves) / (rows * vectors * halves);
+    let ends = rows / 14.0 + 7.0 / (vectors * vectors);
+    (k as f64 * (1.0 + loads / 28.0) + ends) * if vectors == 1.0 { 1.15 } else { 1.0 }
 }
 
 /// The depthwise kernel for `stride`.

@@ -5,18 +5,24 @@ mod common;
 use common::every_isa;
 use sepconv::{Isa, select};
 
-/// Pixels, output channels, and the kernel on AVX2, NEON, the portable tier and AVX-512.
-const POINTWISE: [(usize, usize, [&str; 4]); 9] = [
-    (1, 1000, ["pw_f32_1x64_avx2", "pw_f32_1x32_neon", "pw_f32_8x16_portable", "pw_f32_1x128_avx512"]),
-    (2, 1000, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_8x48_avx512"]),
-    (12544, 64, ["pw_f32_6x16_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_14x32_avx512"]),
-    (12544, 96, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_8x48_avx512"]),
-    (3136, 24, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_4x24_avx2"]),
-    (3136, 72, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_4x24_avx2"]),
-    (784, 144, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_8x48_avx512"]),
-    (361, 728, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_8x48_avx512"]),
-    (49, 1024, ["pw_f32_4x24_avx2", "pw_f32_8x8_neon", "pw_f32_8x16_portable", "pw_f32_8x48_avx512"]),
+/// Pixels, input and output channels, and the kernel on AVX2, NEON and the portable tier; on AVX-512 with vectors
+/// computed whole, and as two halves.
+const POINTWISE: [(usize, usize, usize, [&str; 5]); 10] = [
+    (1, 1024, 1000, [AVX2[2], "pw_f32_1x32_neon", PORTABLE, AVX512[2], AVX512[2]]),
+    (2, 1024, 1000, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX512[1]]),
+    (12544, 32, 16, [AVX2[0], NEON, PORTABLE, AVX512[0], AVX2[0]]),
+    (12544, 16, 96, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
+    (3136, 144, 24, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
+    (784, 192, 32, [AVX2[0], NEON, PORTABLE, AVX512[0], AVX512[0]]),
+    (196, 64, 384, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX512[1]]),
+    (196, 512, 512, [AVX2[1], NEON, PORTABLE, AVX512[0], AVX512[1]]),
+    (361, 728, 728, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
+    (49, 1024, 1024, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX512[1]]),
 ];
+const AVX2: [&str; 3] = ["pw_f32_6x16_avx2", "pw_f32_4x24_avx2", "pw_f32_1x64_avx2"];
+const AVX512: [&str; 3] = ["pw_f32_14x32_avx512", "pw_f32_8x48_avx512", "pw_f32_1x128_avx512"];
+const NEON: &str = "pw_f32_8x8_neon";
+const PORTABLE: &str = "pw_f32_8x16_portable";
 
 fn column(isa: Isa) -> usize {
     match isa {
@@ -31,13 +37,11 @@ fn column(isa: Isa) -> usize {
 fn shapes_get_their_kernels() {
     for kernels in every_isa() {
         let isa = kernels.isa();
-        for (m, n, names) in POINTWISE {
-            let name = select::pointwise(kernels, m, n).unwrap().name();
-            // Where AVX-512 computes its vectors as two halves, AVX2's tiles are as good.
-            let halved = isa == Isa::Avx512 && m > 1 && name.ends_with("avx2");
-            let expected = names[if halved { 0 } else { column(isa) }];
-            assert_eq!(name, expected, "{m} pixels, {n} outputs");
-        }
+        let names = POINTWISE.map(|(m, k, n, _)| select::pointwise(kernels, m, k, n).unwrap().name());
+        let expected = |column: usize| POINTWISE.map(|(.., expected)| expected[column]);
+        // Which of the two depends on the CPU.
+        let halved = isa == Isa::Avx512 && names == expected(4);
+        assert_eq!(names, expected(if halved { 4 } else { column(isa) }), "{isa}");
         let depthwise = [1, 2].map(|stride| select::depthwise(kernels, stride).unwrap().name());
         let expected = [
             ["dw3x3s1_f32_2x4x8_avx2", "dw3x3s2_f32_2x4x8_avx2"],
