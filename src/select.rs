@@ -18,14 +18,15 @@ pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'st
         .ok_or_else(|| none("pointwise", kernels))
 }
 
-/// What a pixel costs, in multiply-adds: the panels of full width, and the last one with the vectors that remain, for
-/// which the templates make tiles of 12 pixels or nearly so.
+/// What a pixel costs, in multiply-adds: the panels of full width, and the last one with the vectors that remain, in
+/// tiles of the height that the templates give it (8 pixels of wide vectors, about 10 of others).
 fn cost(kernel: &PointwiseKernel, k: usize, n: usize) -> f64 {
     let (columns, lanes) = (kernel.columns(), kernel.lanes());
     let halves = if kernel.isa() == Isa::Avx512 && isa::halves_wide_vectors() { 2.0 } else { 1.0 };
     let panel = |rows: usize, vectors: usize| vectors as f64 * halves * cost_of_vector(rows, vectors, halves, k);
     let rest = (n % columns).div_ceil(lanes);
-    (n / columns) as f64 * panel(kernel.rows(), columns / lanes) + if rest > 0 { panel(12, rest) } else { 0.0 }
+    let height = if lanes >= 16 { 8 } else { 10 };
+    (n / columns) as f64 * panel(kernel.rows(), columns / lanes) + if rest > 0 { panel(height, rest) } else { 0.0 }
 }
 
 /// What `k` input channels cost a pixel and a vector in a tile of `rows` by `vectors`, in multiply-adds: one each, a

@@ -13,11 +13,11 @@ const POINTWISE: [(usize, usize, usize, [&str; 5]); 10] = [
     (12544, 32, 16, [AVX2[0], NEON, PORTABLE, AVX512[0], AVX2[0]]),
     (12544, 16, 96, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
     (3136, 144, 24, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
-    (784, 192, 32, [AVX2[0], NEON, PORTABLE, AVX512[0], AVX512[0]]),
+    (784, 192, 32, [AVX2[0], NEON, PORTABLE, AVX512[0], AVX512[1]]),
     (196, 64, 384, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX512[1]]),
     (196, 512, 512, [AVX2[1], NEON, PORTABLE, AVX512[0], AVX512[1]]),
     (361, 728, 728, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX2[1]]),
-    (49, 1024, 1024, [AVX2[1], NEON, PORTABLE, AVX512[1], AVX512[1]]),
+    (49, 1024, 1024, [AVX2[1], NEON, PORTABLE, AVX512[0], AVX512[0]]),
 ];
 const AVX2: [&str; 3] = ["pw_f32_6x16_avx2", "pw_f32_4x24_avx2", "pw_f32_1x64_avx2"];
 const AVX512: [&str; 3] = ["pw_f32_14x32_avx512", "pw_f32_8x48_avx512", "pw_f32_1x128_avx512"];
