@@ -47,6 +47,7 @@ impl Builder<'_> {
         Ok(self.schedules.channel_blocks(all[layers[0]].output.channels, unit))
     }
 
+    /// The kernel of a pointwise layer.
     fn pointwise(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
         let (input, output) = (self.network.shape(layer.input), layer.output);
         select::pointwise(self.kernels, self.batch * output.height * output.width, input.channels, output.channels)

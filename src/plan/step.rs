@@ -106,8 +106,8 @@ impl Step {
     }
 
     /// Computes output `rows` of `image` strip by strip, the operations in turn; of a single pointwise convolution
-    /// maybe only `channels`. What the windows of two strips share
-    /// is kept: the rows between two operations move to the front of their scratch.
+    /// maybe only `channels`. What the windows of two strips share is kept: the rows between two operations move to the
+    /// front of their scratch.
     ///
     /// # Safety
     /// As for [`run`](Self::run).
