@@ -24,6 +24,8 @@ pub(crate) fn panels(
 ) -> Panels {
     let padded = n.next_multiple_of(lanes);
     let stride = depth * columns;
+    let mut packed_bias = arena.zeroed(padded);
+    packed_bias[..n].copy_from_slice(bias);
     let mut data = arena.zeroed(depth * padded);
     for first in (0..n).step_by(columns) {
         let width = columns.min(padded - first);
@@ -37,8 +39,6 @@ pub(crate) fn panels(
             }
         }
     }
-    let mut packed_bias = arena.zeroed(padded);
-    packed_bias[..n].copy_from_slice(bias);
     Panels { data, bias: packed_bias, stride }
 }
 
