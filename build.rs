@@ -40,7 +40,7 @@ mod generate {
         registers: usize,
         /// Whether a fused multiply-add can take one lane of a vector as an operand.
         fma_lane: bool,
-        /// Input channels a turn of the K loop.
+        /// Input channels an iteration of the K loop.
         unroll: usize,
         /// Pointwise: whether the last input channel of a tile is computed together with its epilogue.
         overlap: bool,
@@ -120,6 +120,8 @@ mod generate {
         rows: usize,
         columns: usize,
         vectors: usize,
+        /// Pointwise, conv: the pixels of the tile in a panel of 1, 2, ... vectors; the last panel of a matrix is narrower.
+        heights: Vec<usize>,
         /// Depthwise: whether all nine weights stay in registers while a tile is computed.
         resident: bool,
         #[serde(skip)]
@@ -137,6 +139,15 @@ mod generate {
         also: Vec<&'static Isa>,
         trial: bool,
         reason: String,
+    }
+
+    /// The pixels of a tile in a panel of `vectors` vectors, fewer than the row's own: as many as the registers hold, up
+    /// to a number that covers the latency of the multiply-adds; for wide vectors less, since each costs code.
+    fn height(isa: &Isa, vectors: usize) -> usize {
+        match (isa.fma_lane, isa.lanes) {
+            (true, _) => 12.min((isa.registers - vectors) / (vectors + 1)),
+            (false, lanes) => (if lanes >= 16 { 8 } else { 10 }).min((isa.registers - vectors - 1) / vectors),
+        }
     }
 
     impl Kernel {
@@ -185,7 +196,9 @@ mod generate {
                 // A weight vector that only one pixel uses is an operand, not a register held.
                 let (pixels, weights) = (if isa.fma_lane { rows } else { 1 }, if rows == 1 { 1 } else { vectors });
                 let registers = rows * vectors + weights + pixels;
-                let tile = Tile { rows, columns, vectors, resident: false, registers };
+                let height = |narrow| if rows == 1 { 1 } else { height(isa, narrow) };
+                let heights = (1..vectors).map(height).chain([rows]).collect();
+                let tile = Tile { rows, columns, vectors, heights, resident: false, registers };
                 (if op == "conv" { "conv" } else { "pw" }.to_string(), tile)
             }
             ("depthwise", Some(stride @ 1..=2), &[rows, columns, channels]) => {
@@ -200,7 +213,7 @@ mod generate {
                 let (met, others) = (3 * rows.min(3usize.div_ceil(stride)), rows * columns + 2);
                 let resident = others + 9 <= isa.registers;
                 let registers = rows * columns + 1 + if resident { 9 } else { met };
-                let tile = Tile { rows, columns, vectors: 1, resident, registers };
+                let tile = Tile { rows, columns, vectors: 1, heights: Vec::new(), resident, registers };
                 (format!("dw3x3s{stride}"), tile)
             }
             (op @ ("pointwise" | "conv"), ..) => {
@@ -336,12 +349,16 @@ mod generate {
             for (op, record) in ops {
                 let _ = writeln!(rust, "        {op}: &[");
                 for kernel in kernels.iter().filter(of_isa).filter(|kernel| kernel.op == op) {
-                    let stride = if op == "depthwise" { format!("stride: {}, ", kernel.stride) } else { String::new() };
-                    let Kernel { name, tile, trial, reason, .. } = kernel;
+                    let Kernel { name, tile, stride, trial, reason, .. } = kernel;
+                    let own = match op {
+                        "depthwise" => format!("stride: {stride}, "),
+                        "pointwise" => format!("heights: &{:?}, ", tile.heights),
+                        _ => String::new(),
+                    };
                     let (variant, lanes, symbol) = (kernel.isa.variant, kernel.isa.lanes, kernel.symbol());
                     let _ = writeln!(
                         rust,
-                        "            {record}Kernel {{ name: {name:?}, isa: Isa::{variant}, {stride}rows: {}, columns: {}, \
+                        "            {record}Kernel {{ name: {name:?}, isa: Isa::{variant}, {own}rows: {}, columns: {}, \
                          lanes: {lanes}, trial: {trial}, reason: {reason:?}, run: {symbol} }},",
                         tile.rows, tile.columns,
                     );

@@ -32,13 +32,13 @@ pub(crate) mod arguments {
 }
 
 macro_rules! record {
-    ($(#[$doc:meta])* $name:ident, $arguments:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+    ($(#[$doc:meta])* $name:ident, $arguments:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name {
             pub(crate) name: &'static str,
             pub(crate) isa: Isa,
-            $($(#[$field_doc])* pub(crate) $field: usize,)*
+            $($(#[$field_doc])* pub(crate) $field: $type,)*
             pub(crate) trial: bool,
             pub(crate) reason: &'static str,
             pub(crate) run: unsafe extern "C" fn(*const arguments::$arguments),
@@ -66,7 +66,7 @@ macro_rules! record {
             }
 
             $($(#[$field_doc])*
-            pub fn $field(&self) -> usize {
+            pub fn $field(&self) -> $type {
                 self.$field
             })*
         }
@@ -77,11 +77,13 @@ record!(
     /// A packed GEMM over pixels: 1x1 convolutions and fully connected layers.
     PointwiseKernel, Pointwise {
         /// Pixels of the tile.
-        rows,
+        rows: usize,
         /// Output channels of the tile, which is the width of a packed panel.
-        columns,
-        /// Output channels that the width of the last panel is a multiple of.
-        lanes,
+        columns: usize,
+        /// Output channels that the width of the last panel is a multiple of: a vector.
+        lanes: usize,
+        /// Pixels of the tile in a panel of 1, 2, … vectors, since the last panel may be narrower; the last is `rows`.
+        heights: &'static [usize],
     }
 );
 
@@ -89,13 +91,13 @@ record!(
     /// A depthwise 3x3 convolution.
     DepthwiseKernel, Depthwise {
         /// Input pixels from one window to the next, both ways.
-        stride,
+        stride: usize,
         /// Output rows of the tile.
-        rows,
+        rows: usize,
         /// Output columns of the tile.
-        columns,
+        columns: usize,
         /// Channels of a packed block of weights.
-        lanes,
+        lanes: usize,
     }
 );
 
@@ -103,11 +105,11 @@ record!(
     /// A dense convolution with a window of any size.
     ConvKernel, Conv {
         /// Pixels of the tile.
-        rows,
+        rows: usize,
         /// Output channels of the tile, which is the width of a packed panel.
-        columns,
+        columns: usize,
         /// Output channels that the width of the last panel is a multiple of.
-        lanes,
+        lanes: usize,
     }
 );
 

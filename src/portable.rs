@@ -23,6 +23,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
         rows: PIXELS,
         columns: BLOCK,
         lanes: BLOCK,
+        heights: &[PIXELS],
         trial: false,
         reason: "8 chains for any vector of up to 16 lanes.",
         run: pointwise,

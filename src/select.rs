@@ -6,37 +6,48 @@ use crate::isa::{self, Isa};
 use crate::kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
 
 /// The kernel for `m` pixels, `k` input and `n` output channels: one pixel takes the matrix-vector kernel where there is
-/// one; other shapes the kernel that costs least.
+/// one; other shapes the kernel that should take the least time.
 pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'static PointwiseKernel> {
-    let shipped = || kernels.pointwise().iter().filter(|kernel| !kernel.is_trial());
-    shipped()
-        .find(|kernel| m == 1 && kernel.rows() == 1)
-        .or_else(|| {
-            let tiles = shipped().filter(|kernel| kernel.rows() > 1);
-            tiles.min_by(|a, b| cost(a, k, n).total_cmp(&cost(b, k, n)))
-        })
-        .ok_or_else(|| none("pointwise", kernels))
+    fastest(kernels.pointwise(), isa::halves_wide_vectors(), (m, k, n)).ok_or_else(|| none("pointwise", kernels))
 }
 
-/// What a pixel costs, in multiply-adds: the panels of full width, and the last one with the vectors that remain, in
-/// tiles of the height that the templates give it (8 pixels of wide vectors, about 10 of others).
-fn cost(kernel: &PointwiseKernel, k: usize, n: usize) -> f64 {
+fn fastest(
+    kernels: &'static [PointwiseKernel],
+    halved: bool,
+    shape: (usize, usize, usize),
+) -> Option<&'static PointwiseKernel> {
+    let shipped = || kernels.iter().filter(|kernel| !kernel.is_trial());
+    shipped().find(|kernel| shape.0 == 1 && kernel.rows() == 1).or_else(|| {
+        let tiles = shipped().filter(|kernel| kernel.rows() > 1);
+        tiles.min_by(|a, b| time(a, halved, shape).total_cmp(&time(b, halved, shape)))
+    })
+}
+
+/// Bytes of a panel that stay in the first-level cache beside the pixels that stream past it.
+const NEAR: usize = 24 << 10;
+
+/// The time of a pixel, where the multiply-add of a vector takes 1 (2 where the CPU computes it as two halves). Fitted to
+/// times on Zen 4, hot, within 2 % for full panels.
+fn time(kernel: &PointwiseKernel, halved: bool, (m, k, n): (usize, usize, usize)) -> f64 {
     let (columns, lanes) = (kernel.columns(), kernel.lanes());
-    let halves = if kernel.isa() == Isa::Avx512 && isa::halves_wide_vectors() { 2.0 } else { 1.0 };
-    let panel = |rows: usize, vectors: usize| vectors as f64 * halves * cost_of_vector(rows, vectors, halves, k);
-    let rest = (n % columns).div_ceil(lanes);
-    let height = if lanes >= 16 { 8 } else { 10 };
-    (n / columns) as f64 * panel(kernel.rows(), columns / lanes) + if rest > 0 { panel(height, rest) } else { 0.0 }
-}
-
-/// What `k` input channels cost a pixel and a vector in a tile of `rows` by `vectors`, in multiply-adds: one each, a
-/// 28th for each load, and more to start and end a tile, the less each pixel's address is used; a single vector takes
-/// 15 % more. A CPU that computes a vector in two `halves` takes two loads for one of weights. Fitted to times on Zen 4.
-fn cost_of_vector(rows: usize, vectors: usize, halves: f64, k: usize) -> f64 {
-    let (rows, vectors) = (rows as f64, vectors as f64);
-    let loads = (rows + vectors * halves) / (rows * vectors * halves);
-    let ends = rows / 14.0 + 7.0 / (vectors * vectors);
-    (k as f64 * (1.0 + loads / 28.0) + ends) * if vectors == 1.0 { 1.15 } else { 1.0 }
+    let (full, rest) = (columns / lanes, (n % columns).div_ceil(lanes));
+    let vector = if halved && kernel.isa() == Isa::Avx512 { 2.0 } else { 1.0 };
+    let panel = |vectors: usize| {
+        let height = kernel.heights()[vectors - 1];
+        // Tiles are balanced.
+        let rows = m.max(1) as f64 / m.max(1).div_ceil(height) as f64;
+        let width = vectors as f64 * vector;
+        // Loads beside multiply-adds, and the weights where each tile reads them from the second-level cache.
+        let loads = (rows + width) / (rows * width) / 50.0;
+        let far = if k * vectors * lanes * size_of::<f32>() > NEAR { 1.0 / (40.0 * rows) } else { 0.0 };
+        // A single vector has two loads for each multiply-add but one.
+        let single = if vectors == 1 { 1.25 } else { 1.0 };
+        // Between tiles: pixel addresses, whose cost the vectors share, and the accumulators; and one multiply-add
+        // more for the branches of the general epilogue.
+        let ends = 2.0 / (vectors * vectors) as f64 + height as f64 / 7.0 + if vectors < full { 1.0 } else { 0.0 };
+        width * single * (k as f64 * (1.0 + loads + far) + ends)
+    };
+    (n / columns) as f64 * panel(full) + if rest > 0 { panel(rest) } else { 0.0 }
 }
 
 /// The depthwise kernel for `stride`.
@@ -52,4 +63,44 @@ pub fn conv(kernels: &Kernels) -> Result<&'static ConvKernel> {
 
 fn none(op: &str, kernels: &Kernels) -> Error {
     Error::shape(op, format!("no shipped kernel for {}", kernels.isa()), "at least one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel;
+
+    const AVX2: [&str; 3] = ["pw_f32_6x16_avx2", "pw_f32_4x24_avx2", "pw_f32_1x64_avx2"];
+    const AVX512: [&str; 3] = ["pw_f32_14x32_avx512", "pw_f32_8x48_avx512", "pw_f32_1x128_avx512"];
+    const NEON: [&str; 2] = ["pw_f32_8x8_neon", "pw_f32_1x32_neon"];
+    const PORTABLE: &str = "pw_f32_8x16_portable";
+
+    /// Pixels, input and output channels, and the kernel on AVX2, NEON and the portable tier; on AVX-512 with vectors
+    /// computed whole, and as two halves.
+    const POINTWISE: [(usize, usize, usize, [&str; 5]); 10] = [
+        (1, 1024, 1000, [AVX2[2], NEON[1], PORTABLE, AVX512[2], AVX512[2]]),
+        (2, 1024, 1000, [AVX2[1], NEON[0], PORTABLE, AVX512[1], AVX2[1]]),
+        (12544, 32, 16, [AVX2[0], NEON[0], PORTABLE, AVX512[0], AVX2[0]]),
+        (12544, 16, 96, [AVX2[1], NEON[0], PORTABLE, AVX512[1], AVX2[1]]),
+        (3136, 144, 24, [AVX2[1], NEON[0], PORTABLE, AVX512[0], AVX2[1]]),
+        (784, 192, 32, [AVX2[0], NEON[0], PORTABLE, AVX512[0], AVX512[0]]),
+        (196, 64, 384, [AVX2[1], NEON[0], PORTABLE, AVX512[1], AVX2[1]]),
+        (196, 512, 512, [AVX2[0], NEON[0], PORTABLE, AVX512[1], AVX512[1]]),
+        (361, 728, 728, [AVX2[1], NEON[0], PORTABLE, AVX512[0], AVX2[1]]),
+        (49, 1024, 1024, [AVX2[1], NEON[0], PORTABLE, AVX512[0], AVX512[0]]),
+    ];
+
+    /// On every machine, for all ISAs of the build: the choice needs no CPU that has them.
+    #[test]
+    fn shapes_get_their_kernels() {
+        let columns =
+            [(Isa::Avx2, false), (Isa::Neon, false), (Isa::Portable, false), (Isa::Avx512, false), (Isa::Avx512, true)];
+        for (column, (isa, halved)) in columns.into_iter().enumerate() {
+            let Some(kernels) = kernel::of(isa) else { continue };
+            for (m, k, n, expected) in POINTWISE {
+                let name = fastest(kernels.pointwise(), halved, (m, k, n)).map(PointwiseKernel::name);
+                assert_eq!(name, Some(expected[column]), "{isa}, halved {halved}: {m}x{k}x{n}");
+            }
+        }
+    }
 }

@@ -28,7 +28,7 @@ static inline vec vec_fma(vec acc, vec a, vec b)
 
 /* The operand order matters: where either operand is NaN or both are zero, the instructions return the second. */
 static inline vec vec_raise(vec x, vec lo) { return _mm256_max_ps(lo, x); }
-static inline vec vec_lower(vec x, vec hi) { return _mm256_min_ps(hi, x); }
+static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm256_min_ps(hi, vec_raise(x, lo)); }
 
 /* All ones in the first n lanes, 1 <= n <= 8. */
 static inline __m256i first_lanes(size_t n)

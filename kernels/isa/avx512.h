@@ -26,7 +26,7 @@ static inline vec vec_fma(vec acc, vec a, vec b)
 
 /* The operand order matters: where either operand is NaN or both are zero, the instructions return the second. */
 static inline vec vec_raise(vec x, vec lo) { return _mm512_max_ps(lo, x); }
-static inline vec vec_lower(vec x, vec hi) { return _mm512_min_ps(hi, x); }
+static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm512_min_ps(hi, vec_raise(x, lo)); }
 
 /* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
 static inline __mmask16 first_lanes(size_t n) { return (__mmask16)((1u << n) - 1); }

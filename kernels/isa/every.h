@@ -4,7 +4,6 @@
 #ifdef __FAST_MATH__
 #error "sepconv's kernels promise exact bits: build without -ffast-math (clause 4)"
 #endif
-#include <math.h>
 #include <stddef.h>
 
 /* No load moves up past this point: compilers that hoist the loads of a later step run out of registers and spill. */

@@ -20,7 +20,11 @@ static inline vec vec_fma(vec acc, vec a, vec b) { return vfmaq_f32(acc, a, b); 
 
 /* Compare and select, never vmaxq or vminq: those lose NaN's and -0's rule (clause 5). */
 static inline vec vec_raise(vec x, vec lo) { return vbslq_f32(vcltq_f32(x, lo), lo, x); }
-static inline vec vec_lower(vec x, vec hi) { return vbslq_f32(vcgtq_f32(x, hi), hi, x); }
+static inline vec vec_clamp(vec x, vec lo, vec hi)
+{
+    const vec raised = vec_raise(x, lo);
+    return vbslq_f32(vcgtq_f32(raised, hi), hi, raised);
+}
 
 /* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
 static inline vec vec_load_first(const float *p, size_t n)
