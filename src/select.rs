@@ -31,7 +31,7 @@ const NEAR: usize = 24 << 10;
 fn time(kernel: &PointwiseKernel, halved: bool, (m, k, n): (usize, usize, usize)) -> f64 {
     let (columns, lanes) = (kernel.columns(), kernel.lanes());
     let (full, rest) = (columns / lanes, (n % columns).div_ceil(lanes));
-    let vector = if halved && kernel.isa() == Isa::Avx512 { 2.0 } else { 1.0 };
+    let vector = if is_halved(kernel.isa(), halved) { 2.0 } else { 1.0 };
     let panel = |vectors: usize| {
         let height = kernel.heights()[vectors - 1];
         // Tiles are balanced.
@@ -56,9 +56,19 @@ pub fn depthwise(kernels: &Kernels, stride: usize) -> Result<&'static DepthwiseK
     shipped.find(|kernel| kernel.stride() == stride).ok_or_else(|| Error::shape("depthwise stride", stride, "1 or 2"))
 }
 
-/// The dense convolution kernel.
+/// The dense convolution kernel: the one with the widest vectors that the CPU computes whole.
 pub fn conv(kernels: &Kernels) -> Result<&'static ConvKernel> {
-    kernels.conv().iter().find(|kernel| !kernel.is_trial()).ok_or_else(|| none("conv", kernels))
+    widest(kernels.conv(), isa::halves_wide_vectors()).ok_or_else(|| none("conv", kernels))
+}
+
+fn widest(kernels: &'static [ConvKernel], halved: bool) -> Option<&'static ConvKernel> {
+    let shipped = kernels.iter().filter(|kernel| !kernel.is_trial());
+    shipped.max_by_key(|kernel| if is_halved(kernel.isa(), halved) { 0 } else { kernel.lanes() })
+}
+
+/// Whether a CPU that has wide vectors `halved` computes those of `isa` so.
+fn is_halved(isa: Isa, halved: bool) -> bool {
+    halved && isa == Isa::Avx512
 }
 
 fn none(op: &str, kernels: &Kernels) -> Error {
@@ -90,6 +100,15 @@ mod tests {
         (49, 1024, 1024, [AVX2[1], NEON[0], PORTABLE, AVX512[0], AVX512[0]]),
     ];
 
+    /// In the same order.
+    const CONV: [&str; 5] = [
+        "conv_f32_6x16_avx2",
+        "conv_f32_8x8_neon",
+        "conv_f32_8x16_portable",
+        "conv_f32_14x32_avx512",
+        "conv_f32_6x16_avx2",
+    ];
+
     /// On every machine, for all ISAs of the build: the choice needs no CPU that has them.
     #[test]
     fn shapes_get_their_kernels() {
@@ -101,6 +120,8 @@ mod tests {
                 let name = fastest(kernels.pointwise(), halved, (m, k, n)).map(PointwiseKernel::name);
                 assert_eq!(name, Some(expected[column]), "{isa}, halved {halved}: {m}x{k}x{n}");
             }
+            let conv = widest(kernels.conv(), halved).map(ConvKernel::name);
+            assert_eq!(conv, Some(CONV[column]), "{isa}, halved {halved}");
         }
     }
 }

@@ -18,7 +18,7 @@ fn column(isa: Isa) -> usize {
 fn every_shape_gets_a_shipped_kernel() {
     for kernels in every_isa() {
         let isa = kernels.isa();
-        // The unit test of `select` has the shapes of networks.
+        // The unit tests of `select` have the shapes of networks, and the convolutions.
         for (m, k, n) in [(0, 0, 0), (0, 3, 5), (7, 0, 9), (1, 1, 1), (2, 3, 5), (usize::MAX / 8, 1, usize::MAX / 8)] {
             let kernel = select::pointwise(kernels, m, k, n).unwrap();
             assert!(kernel.rows() > 1 || m == 1, "{isa}: {} for {m}x{k}x{n}", kernel.name());
@@ -33,8 +33,7 @@ fn every_shape_gets_a_shipped_kernel() {
         ];
         assert_eq!(depthwise, expected[column(isa)]);
         assert!(select::depthwise(kernels, 3).is_err());
-        let conv = ["conv_f32_6x16_avx2", "conv_f32_8x8_neon", "conv_f32_8x16_portable", "conv_f32_14x32_avx512"];
-        assert_eq!(select::conv(kernels).unwrap().name(), conv[column(isa)]);
+        assert!(!select::conv(kernels).unwrap().is_trial());
     }
 }
 
