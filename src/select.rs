@@ -8,19 +8,35 @@ use crate::kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
 /// The kernel for `m` pixels, `k` input and `n` output channels: one pixel takes the matrix-vector kernel where there is
 /// one; other shapes the kernel that should take the least time.
 pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'static PointwiseKernel> {
-    fastest(kernels.pointwise(), isa::halves_wide_vectors(), (m, k, n)).ok_or_else(|| none("pointwise", kernels))
+    shared_pointwise(kernels, m, k, n, 1)
+}
+
+/// As [`pointwise`], where `threads` threads share the panels of output channels: the one that gets the most counts.
+pub fn shared_pointwise(
+    kernels: &Kernels,
+    m: usize,
+    k: usize,
+    n: usize,
+    threads: usize,
+) -> Result<&'static PointwiseKernel> {
+    let halved = isa::halves_wide_vectors();
+    fastest(kernels.pointwise(), halved, (m, k, n), threads).ok_or_else(|| none("pointwise", kernels))
 }
 
 fn fastest(
     kernels: &'static [PointwiseKernel],
     halved: bool,
-    shape: (usize, usize, usize),
+    (m, k, n): (usize, usize, usize),
+    threads: usize,
 ) -> Option<&'static PointwiseKernel> {
     let shipped = || kernels.iter().filter(|kernel| !kernel.is_trial());
-    shipped().find(|kernel| shape.0 == 1 && kernel.rows() == 1).or_else(|| {
-        let tiles = shipped().filter(|kernel| kernel.rows() > 1);
-        tiles.min_by(|a, b| time(a, halved, shape).total_cmp(&time(b, halved, shape)))
-    })
+    let time = |kernel: &PointwiseKernel| {
+        let panels = n.div_ceil(kernel.columns()).div_ceil(threads.max(1));
+        time(kernel, halved, (m, k, n.min(panels * kernel.columns())))
+    };
+    shipped()
+        .find(|kernel| m == 1 && kernel.rows() == 1)
+        .or_else(|| shipped().filter(|kernel| kernel.rows() > 1).min_by(|a, b| time(a).total_cmp(&time(b))))
 }
 
 /// Bytes of a panel that stay in the first-level cache beside the pixels that stream past it.
@@ -117,9 +133,16 @@ mod tests {
         for (column, (isa, halved)) in columns.into_iter().enumerate() {
             let Some(kernels) = kernel::of(isa) else { continue };
             for (m, k, n, expected) in POINTWISE {
-                let name = fastest(kernels.pointwise(), halved, (m, k, n)).map(PointwiseKernel::name);
+                let name = fastest(kernels.pointwise(), halved, (m, k, n), 1).map(PointwiseKernel::name);
                 assert_eq!(name, Some(expected[column]), "{isa}, halved {halved}: {m}x{k}x{n}");
             }
+            // 160 channels are 5 panels of 32, of which one thread would get 3, or 10 of 16.
+            let shared = fastest(kernels.pointwise(), halved, (49, 960, 160), 2).map(PointwiseKernel::name);
+            assert_eq!(
+                shared,
+                Some([AVX2[0], NEON[0], PORTABLE, AVX512[1], AVX2[0]][column]),
+                "{isa}, halved {halved}"
+            );
             let conv = widest(kernels.conv(), halved).map(ConvKernel::name);
             assert_eq!(conv, Some(CONV[column]), "{isa}, halved {halved}");
         }

@@ -93,7 +93,7 @@ pub struct Setup {
     /// How the weights want their pictures prepared, where the file or its names tell.
     pub recipe: Option<Recipe>,
     source: Source,
-    options: Options,
+    pub options: Options,
 }
 
 impl Flags {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lower::{Item, Stage};
 use super::memory::{Memory, Place, Scratch};
 use super::operation::{Operation, Work};
-use super::schedule::{FEW_PIXELS, Schedule, Schedules, cut, rows_between};
+use super::schedule::{Schedule, Schedules, cut, cut_by_channels, rows_between};
 use super::step::{Part, Step};
 use crate::buffer::Arena;
 use crate::conv::{ConvShape, PackedConv};
@@ -50,7 +50,9 @@ impl Builder<'_> {
     /// The kernel of a pointwise layer.
     fn pointwise(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
         let (input, output) = (self.network.shape(layer.input), layer.output);
-        select::pointwise(self.kernels, self.batch * output.height * output.width, input.channels, output.channels)
+        let pixels = self.batch * output.height * output.width;
+        let threads = if cut_by_channels(pixels) { self.schedules.tasks(layer.macs() * self.batch as u64) } else { 1 };
+        select::shared_pointwise(self.kernels, pixels, input.channels, output.channels, threads)
     }
 
     /// The memory that exists only while `item` runs.
@@ -183,7 +185,7 @@ impl Builder<'_> {
         let (tasks, height) = (self.schedules.tasks(macs), operations[operations.len() - 1].output.layout.height);
         let width = operations[operations.len() - 1].output.layout.width;
         let parts = match (&operations[0].work, &operations[..]) {
-            (Work::Pointwise { packed, outputs, .. }, [_]) if self.batch * height * width < FEW_PIXELS => {
+            (Work::Pointwise { packed, outputs, .. }, [_]) if cut_by_channels(self.batch * height * width) => {
                 let of_slice =
                     |part: Range<usize>| Part::Channels(part.start + outputs.start..part.end + outputs.start);
                 cut(outputs.len(), packed.panel_columns(), tasks).map(of_slice).collect()

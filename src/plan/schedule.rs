@@ -22,8 +22,6 @@ pub(super) enum Schedule {
 /// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it
 /// saves.
 const LEAST_MACS: u64 = 500_000;
-/// A GEMM with fewer pixels is cut along its output channels, so that each thread reads its own share of the weights.
-pub(super) const FEW_PIXELS: usize = 128;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
 /// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
@@ -153,6 +151,12 @@ pub(super) fn rows_between(network: &Network, layers: &[usize], rows: usize) -> 
 fn strip_len(network: &Network, layers: &[usize], rows: usize) -> usize {
     let row = |layer: usize| network.layers()[layer].output.width * network.layers()[layer].output.channels;
     rows_between(network, layers, rows).iter().zip(layers).map(|(rows, &layer)| rows * row(layer)).sum()
+}
+
+/// Whether the threads share a GEMM of so many pixels along its output channels, so that each reads its own part of the
+/// weights.
+pub(super) fn cut_by_channels(pixels: usize) -> bool {
+    pixels < 128
 }
 
 /// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.

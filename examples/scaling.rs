@@ -1,0 +1,170 @@
+//! What more threads bring a network, beside what they bring a loop of fused multiply-adds that touches no memory.
+//!
+//!     cargo run --release --example scaling -- --threads 2 --need 0.93
+//!
+//! On a machine whose cores are shared with others, the loop itself does not scale by the number of threads: it is the
+//! bound, so it is measured in the same rounds.
+
+mod common;
+#[path = "common/peak.rs"]
+mod peak;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use common::{Failure, Flags};
+use sepconv::net::Name;
+use sepconv::parallel::{Parallel, Rayon};
+use sepconv::{Options, Plan, Workspace};
+use serde::Serialize;
+
+/// Prints the speed-up of networks with more threads, and that of a loop of fused multiply-adds beside them.
+///
+/// Each round runs the loop and the network with 1 thread, 2, and so on up to --threads; the fastest of each counts.
+/// Without --net and --weights: mobilenet_v1, mobilenet_v2 and xception.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// Rounds; the fastest of each measurement counts
+    #[arg(long, default_value_t = 40)]
+    rounds: usize,
+    /// Exit with 1 where a network's speed-up is a smaller part of the loop's, or not above that of fewer threads
+    #[arg(long, value_name = "RATIO")]
+    need: Option<f64>,
+}
+
+/// Turns of the loop, some 0.4 milliseconds, and how often it runs in a round: the shorter, the surer a run undisturbed.
+const TURNS: usize = 60_000;
+const LOOPS: usize = 5;
+
+#[derive(Serialize)]
+struct Line {
+    network: String,
+    threads: usize,
+    ms: f64,
+    speed_up: f64,
+    loop_gflops: f64,
+    loop_speed_up: f64,
+    ratio: f64,
+}
+
+/// A network for so many threads, with the fastest times so far.
+struct Runner {
+    threads: usize,
+    plan: Plan,
+    workspace: Workspace,
+    logits: Vec<f32>,
+    network: f64,
+    fma_loop: f64,
+}
+
+impl Runner {
+    fn measure(&mut self, parallel: &dyn Parallel, image: &[f32]) -> Result<(), Failure> {
+        // The first run fetches the weights into the caches, from which the plan before drove them.
+        self.plan.run_on(parallel, &mut self.workspace, image, &mut self.logits)?;
+        let start = Instant::now();
+        self.plan.run_on(parallel, &mut self.workspace, image, &mut self.logits)?;
+        self.network = self.network.min(start.elapsed().as_secs_f64());
+        let fastest = &mut self.fma_loop;
+        parallel.enter(self.threads, &mut || {
+            for _ in 0..LOOPS {
+                let start = Instant::now();
+                parallel.run(self.threads, &|_| peak::fma_loop(TURNS));
+                *fastest = fastest.min(start.elapsed().as_secs_f64());
+            }
+        });
+        Ok(())
+    }
+}
+
+fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
+    let setup = flags.setup(|_| "hash")?;
+    let image = setup.hash_image();
+    let runner = |threads| {
+        let plan = setup.plan_with(Options { threads, ..setup.options })?;
+        let (workspace, logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+        Ok(Runner { threads, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
+    };
+    let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;
+    let pool = |runner: &Runner| rayon::ThreadPoolBuilder::new().num_threads(runner.threads).build();
+    let pools = runners.iter().map(pool).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..rounds {
+        for (runner, pool) in runners.iter_mut().zip(&pools) {
+            runner.measure(&Rayon::new(pool), &image)?;
+        }
+    }
+    let (network, fma_loop) = (runners[0].network, runners[0].fma_loop);
+    let line = |runner: &Runner| {
+        let speed_up = network / runner.network;
+        // Each thread runs the whole loop.
+        let loop_speed_up = runner.threads as f64 * fma_loop / runner.fma_loop;
+        Line {
+            network: setup.name.to_string(),
+            threads: runner.threads,
+            ms: runner.network * 1e3,
+            speed_up,
+            loop_gflops: runner.threads as f64 * peak::flops(TURNS) / runner.fma_loop / 1e9,
+            loop_speed_up,
+            ratio: speed_up / loop_speed_up,
+        }
+    };
+    Ok(runners.iter().map(line).collect())
+}
+
+/// Prints the table; whether every line is as good as needed.
+fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    let &Arguments { ref flags, rounds, need } = arguments;
+    if rounds == 0 {
+        return Err("--rounds 0: expected at least 1".into());
+    }
+    if flags.threads < 2 {
+        return Err(format!("--threads {}: expected at least 2, which are compared with 1", flags.threads).into());
+    }
+    if let Some(need) = need.filter(|need| !(need.is_finite() && *need >= 0.0)) {
+        return Err(format!("--need {need}: expected a ratio of 0 or more, such as 0.93").into());
+    }
+    let networks = match (flags.net, &flags.weights) {
+        (None, None) => [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].map(Some).to_vec(),
+        (net, _) => vec![net],
+    };
+    let mut table = Vec::new();
+    for net in networks {
+        table.extend(lines(&Flags { net, ..flags.clone() }, rounds)?);
+    }
+    if flags.json {
+        println!("{}", serde_json::to_string(&table)?);
+    } else {
+        let (network, threads, ms) = ("network", "threads", "ms");
+        println!(
+            "{network:<14} {threads:>7} {ms:>9} {:>8} {:>12} {:>8} {:>6}",
+            "speed-up", "loop GFLOP/s", "speed-up", "ratio"
+        );
+        for Line { network, threads, ms, speed_up, loop_gflops, loop_speed_up, ratio } in &table {
+            println!(
+                "{network:<14} {threads:>7} {ms:>9.3} {speed_up:>8.2} {loop_gflops:>12.1} {loop_speed_up:>8.2} {ratio:>6.2}"
+            );
+        }
+    }
+    let mut enough = true;
+    let before = std::iter::once(None).chain(table.iter().map(Some));
+    for (line, before) in table.iter().zip(before).filter(|_| need.is_some()) {
+        let slower = before.is_some_and(|before| line.threads > 1 && line.ms > before.ms);
+        if slower || line.ratio < need.unwrap_or(0.0) {
+            enough = false;
+            eprintln!(
+                "{}, {} threads: {:.3} ms, {:.2} of the loop's speed-up",
+                line.network, line.threads, line.ms, line.ratio
+            );
+        }
+    }
+    Ok(enough)
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(false) => ExitCode::FAILURE,
+        result => common::exit(result.map(drop)),
+    }
+}
