@@ -178,7 +178,11 @@ fn specials_survive_the_clamp() {
     every_kernel(|kernel| {
         for seed in 0..6 {
             for stem in stems() {
-                Case { kind: Kind::Specials, inputs: 1, seed, height: 5, width: 6, ..stem }.check(kernel);
+                let residual = seed % 2 == 0;
+                let case = Case { kind: Kind::Specials, seed, residual, height: 5, width: 6, ..stem };
+                Case { inputs: 1, ..case.clone() }.check(kernel);
+                // A row of whole tiles.
+                Case { width: 4 * kernel.rows(), ..case }.check(kernel);
             }
         }
     });

@@ -156,12 +156,27 @@ fn strided_like_a_shortcut() {
     });
 }
 
+/// Whole panels, and tiles of every height: most have an epilogue of their own, for whole vectors without a residual.
+#[test]
+fn whole_tiles_of_every_height() {
+    every_kernel(|kernel| {
+        for m in 1..=2 * kernel.rows() {
+            for (k, residual) in (0..=9).flat_map(|k| [(k, false), (k, true)]) {
+                let case = Case { clamp: Clamp::RELU6, residual, ..Case::new(m, k, 2 * kernel.columns()) };
+                case.check(kernel);
+                Case { kind: Kind::Specials, seed: (m + k) as u64, ..case }.check(kernel);
+            }
+        }
+    });
+}
+
 #[test]
 fn continued_where_k_is_cut() {
     every_kernel(|kernel| {
-        for cut in [1, 4, 7, 12] {
-            let case = Case { cut, residual: true, clamp: Clamp::RELU, ..Case::new(11, 13, kernel.columns() + 5) };
-            case.check(kernel);
+        for (cut, residual) in [1, 4, 7, 12].into_iter().flat_map(|cut| [(cut, false), (cut, true)]) {
+            for n in [kernel.columns(), kernel.columns() + 5] {
+                Case { cut, residual, clamp: Clamp::RELU, ..Case::new(11, 13, n) }.check(kernel);
+            }
         }
     });
 }
@@ -185,8 +200,10 @@ fn specials_survive_the_clamp() {
     every_kernel(|kernel| {
         for seed in 0..8 {
             for clamp in [Clamp::NONE, Clamp::RELU, Clamp::RELU6, Clamp { lo: -0.5, hi: 0.25 }] {
-                let case = Case { kind: Kind::Specials, seed, clamp, residual: seed % 2 == 0, ..Case::new(9, 2, 21) };
-                case.check(kernel);
+                for (m, n) in [(9, 21), (kernel.rows(), kernel.columns())] {
+                    Case { kind: Kind::Specials, seed, clamp, residual: seed % 2 == 0, ..Case::new(m, 2, n) }
+                        .check(kernel);
+                }
             }
         }
     });

@@ -19,9 +19,8 @@ pub(super) enum Schedule {
     ChannelBlocks,
 }
 
-/// Below this many multiply-accumulates (about 20 microseconds of one thread) a task costs more to hand over than it
-/// saves.
-const LEAST_MACS: u64 = 500_000;
+/// Below this many multiply-accumulates (some 5 microseconds of one thread) a task costs more to hand over than it saves.
+const LEAST_MACS: u64 = 200_000;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
 /// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
@@ -129,7 +128,7 @@ impl Schedules {
     }
 }
 
-/// Rows that each of `layers` holds for `rows` output rows of the last.
+/// Rows that each of `layers` but the last holds for `rows` output rows of the last.
 pub(super) fn rows_between(network: &Network, layers: &[usize], rows: usize) -> Vec<usize> {
     let mut held = Vec::new();
     let mut rows = rows;
