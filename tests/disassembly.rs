@@ -1,5 +1,5 @@
 //! What the compiler made of the kernels: no vector is spilled in a loop, the inner loops hold the fused multiply-adds
-//! that they should, and the text stays small. Needs `objdump` (or the one that `OBJDUMP` names) and says so where
+//! that they should, and the code stays small. Needs `objdump` (or the one that `OBJDUMP` names) and says so where
 //! there is none; `SEPCONV_REQUIRE_OBJDUMP` makes that a failure.
 #![cfg(feature = "generated")]
 
@@ -150,7 +150,7 @@ fn inner_loops_hold_their_multiply_adds() {
 }
 
 #[test]
-fn the_text_stays_small() {
+fn the_code_stays_small() {
     let Some(functions) = functions() else { return };
     let trials: Vec<&str> = every_isa()
         .iter()
@@ -164,6 +164,6 @@ fn the_text_stays_small() {
             f.name.split('/').next().is_some_and(|object| object.ends_with(isa) && !trials.contains(&object))
         };
         let bytes: u64 = functions.iter().filter(shipped).filter_map(length).sum();
-        assert!(bytes <= 512 << 10, "{bytes} bytes of kernel text for {isa}");
+        assert!(bytes <= 512 << 10, "{bytes} bytes of code for {isa}");
     }
 }

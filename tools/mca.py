@@ -15,7 +15,7 @@ import subprocess
 FUNCTIONS = [
     ("pw_f32_8x8_neon", "micro_8x2"),
     ("conv_f32_8x8_neon", "micro_8x2"),
-    ("pw_f32_1x32_neon", "sepconv_"),
+    ("pw_f32_1x32_neon", "micro_1x8"),
     ("dw3x3s1_f32_4x4x4_neon", "micro_4x4"),
     ("dw3x3s2_f32_4x4x4_neon", "micro_4x4"),
 ]

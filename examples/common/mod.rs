@@ -65,7 +65,7 @@ pub struct Flags {
     /// Threads
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
-    /// Print one JSON object
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -18,6 +18,7 @@ use crate::kernel::{Kernels, PointwiseKernel};
 use crate::net::{Activation, Layer, Network, Op, Shape};
 use crate::pointwise::PackedPointwise;
 use crate::select;
+use crate::tensor::Layout;
 use crate::weights::Folded;
 
 /// What an item's steps are made of.
@@ -39,7 +40,7 @@ impl Builder<'_> {
     fn channel_blocks(&self, layers: &[usize]) -> Result<Vec<Range<usize>>> {
         let all = self.network.layers();
         let stride = if let Op::Depthwise { stride, .. } = all[layers[1]].op { stride } else { 1 };
-        let panel = self.pointwise(&all[layers[0]])?.columns();
+        let panel = self.pointwise_kernel(&all[layers[0]])?.columns();
         let block = select::depthwise(self.kernels, stride)?.lanes();
         // The least common multiple.
         let unit =
@@ -48,7 +49,7 @@ impl Builder<'_> {
     }
 
     /// The kernel of a pointwise layer.
-    fn pointwise(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
+    fn pointwise_kernel(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
         let (input, output) = (self.network.shape(layer.input), layer.output);
         let pixels = self.batch * output.height * output.width;
         let threads = if cut_by_channels(pixels) { self.schedules.tasks(layer.macs() * self.batch as u64) } else { 1 };
@@ -167,10 +168,10 @@ impl Builder<'_> {
             }
             Op::Pointwise { .. } | Op::FullyConnected => {
                 let Folded { weights, bias, .. } = folded()?;
-                let (kernel, inputs, outputs) = (self.pointwise(layer)?, input.channels, output.channels);
+                let (kernel, inputs, outputs) = (self.pointwise_kernel(layer)?, input.channels, output.channels);
                 let packed = Arc::new(PackedPointwise::new_in(arena, kernel, inputs, outputs, weights, bias)?);
                 let stride = if let Op::Pointwise { stride } = layer.op { stride } else { 1 };
-                Work::Pointwise { packed, stride, inputs: 0..input.channels, outputs: 0..output.channels }
+                Work::Pointwise { packed, stride, inputs: 0..inputs, outputs: 0..outputs }
             }
             Op::MaxPool { padding } => Work::MaxPool(padding),
             Op::Add => Work::Add,
@@ -182,8 +183,8 @@ impl Builder<'_> {
         let layers = self.network.layers();
         let macs_of = |operation: &Operation| macs(&operation.work, &layers[operation.layer]) * self.batch as u64;
         let macs = operations.iter().map(macs_of).sum();
-        let (tasks, height) = (self.schedules.tasks(macs), operations[operations.len() - 1].output.layout.height);
-        let width = operations[operations.len() - 1].output.layout.width;
+        let tasks = self.schedules.tasks(macs);
+        let Layout { height, width, .. } = operations[operations.len() - 1].output.layout;
         let parts = match (&operations[0].work, &operations[..]) {
             (Work::Pointwise { packed, outputs, .. }, [_]) if cut_by_channels(self.batch * height * width) => {
                 let of_slice =

@@ -153,8 +153,6 @@ pub(super) struct Operation {
 const BLOCK: usize = CACHE / 2;
 /// Where all the weights are fewer elements, reading them again is cheap: the output counts too.
 const FEW_WEIGHTS: usize = CACHE / 8;
-/// A block of pixels is a multiple of this, and so of tiles 4, 6, 8 and 12 pixels high.
-const BLOCK_PIXELS: usize = 24;
 
 impl Operation {
     /// Computes output `rows` of `image`, of `channels` where only some are wanted of a pointwise convolution.
@@ -223,9 +221,10 @@ impl Operation {
         let pixels = rows.len() * width;
         let few_weights = inputs.len() * outputs.len() <= FEW_WEIGHTS;
         let walked = inputs.len() + if few_weights { outputs.len() } else { 0 };
-        let most = (BLOCK / walked.max(1)).max(1).next_multiple_of(BLOCK_PIXELS);
+        let tile = packed.kernel().rows();
+        let most = (BLOCK / walked.max(1)).max(1).next_multiple_of(tile);
         // With a stride the kernel walks rows from their first pixel: a block is whole rows.
-        let unit = if stride == 1 { BLOCK_PIXELS } else { width };
+        let unit = if stride == 1 { tile } else { width };
         let from = source.read(base, rows.start * stride);
         let to = target.write(base, rows.start);
         let residual = self.residual(base, image, rows.start);
