@@ -222,13 +222,16 @@ impl Operation {
         let few_weights = inputs.len() * outputs.len() <= FEW_WEIGHTS;
         let walked = inputs.len() + if few_weights { outputs.len() } else { 0 };
         let tile = packed.kernel().rows();
-        let most = (BLOCK / walked.max(1)).max(1).next_multiple_of(tile);
+        let block = (BLOCK / walked.max(1)).max(1).next_multiple_of(tile);
+        // Rounded, not up: more blocks read the weights more often, and with few tiles each there is no time to ask for
+        // them ahead (10x10x1536 to 2048 channels: 6.1 ms in three blocks, 5.5 in two).
+        let blocks = (pixels + block / 2) / block;
         // With a stride the kernel walks rows from their first pixel: a block is whole rows.
         let unit = if stride == 1 { tile } else { width };
         let from = source.read(base, rows.start * stride);
         let to = target.write(base, rows.start);
         let residual = self.residual(base, image, rows.start);
-        for block in cut(pixels, unit, pixels.div_ceil(most)) {
+        for block in cut(pixels, unit, blocks) {
             let pixel = input.pixel_stride * stride;
             let pixels = if stride == 1 {
                 Pixels { pointer: from.wrapping_add(block.start * pixel), pixel, row: 0, width: usize::MAX }
