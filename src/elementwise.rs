@@ -44,12 +44,18 @@ pub(crate) fn add_run(a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
     Arch::new().dispatch(Add(a, b, clamp, output));
 }
 
+/// Rows and columns of the window of max pooling, and input pixels from one window to the next.
+pub(crate) const POOL_WINDOW: usize = 3;
+pub(crate) const POOL_STRIDE: usize = 2;
+
 /// Max pooling with a 3x3 window and stride 2: the first tap inside the image, then each later one that is greater, or
 /// NaN. Padding (less than 3 on each side) never counts.
 pub fn max_pool(padding: Padding, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
     let (source, target) = (input.layout(), output.layout());
     let sides = [padding.top, padding.bottom, padding.left, padding.right];
-    let size = padding.output((source.height, source.width), (3, 3), 2).filter(|_| sides.iter().all(|&side| side < 3));
+    let size = padding
+        .output((source.height, source.width), (POOL_WINDOW, POOL_WINDOW), POOL_STRIDE)
+        .filter(|_| sides.iter().all(|&side| side < 3));
     let (height, width) = size.ok_or_else(|| {
         let got = format!("{}x{} with {padding:?}", source.height, source.width);
         Error::shape("max pooling input", got, "at least 3x3 with its padding, which is at most 2 a side")
@@ -67,8 +73,8 @@ pub fn max_pool(padding: Padding, input: View<'_>, mut output: ViewMut<'_>) -> R
 pub(crate) fn max_pool_pixel(padding: Padding, input: View<'_>, at: (usize, usize), output: &mut [f32]) -> Result<()> {
     let layout = input.layout();
     let inside = |at: usize, before: usize, extent: usize| {
-        let start = 2 * at;
-        start.saturating_sub(before)..(start + 3).saturating_sub(before).min(extent)
+        let start = POOL_STRIDE * at;
+        start.saturating_sub(before)..(start + POOL_WINDOW).saturating_sub(before).min(extent)
     };
     let (rows, columns) = (inside(at.0, padding.top, layout.height), inside(at.1, padding.left, layout.width));
     let mut taps = rows.flat_map(|y| columns.clone().map(move |x| (y, x))).map(|(y, x)| input.pixel(y, x));

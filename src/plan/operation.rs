@@ -9,7 +9,7 @@ use super::schedule::{CACHE, cut};
 use super::step::Base;
 use crate::conv::{ConvShape, PackedConv};
 use crate::depthwise::{PackedDepthwise, Padding, Source, Strip, Target, WINDOW};
-use crate::elementwise::{add_run, global_average_pool, max_pool_pixel};
+use crate::elementwise::{POOL_STRIDE, POOL_WINDOW, add_run, global_average_pool, max_pool_pixel};
 use crate::epilogue::{Clamp, Residual};
 use crate::pointwise::{PackedPointwise, Pixels, Run};
 use crate::tensor::{Layout, View};
@@ -89,6 +89,7 @@ impl Work {
         let (window, stride, padding) = match self {
             Work::Conv { packed, padding } => (packed.shape().window.0, packed.shape().stride, padding),
             Work::Depthwise { packed, padding, .. } => (WINDOW, packed.kernel().stride(), padding),
+            Work::MaxPool(padding) => (POOL_WINDOW, POOL_STRIDE, padding),
             _ => return None,
         };
         Some(Strip::new(rows, height, window, stride, padding.top))
@@ -182,7 +183,8 @@ impl Operation {
                     self.pointwise(base, packed, *stride, channels, image, rows, source, target);
                 }
                 Work::Conv { .. } | Work::Depthwise { .. } => self.convolution(base, image, rows, source, target),
-                Work::MaxPool(_) | Work::Add => self.pixel_by_pixel(base, image, rows, source, target),
+                Work::MaxPool(padding) => self.max_pool(base, *padding, rows, source, target),
+                Work::Add => self.add(base, image, rows, source, target),
                 Work::GlobalAveragePool => {
                     let output = slice::from_raw_parts_mut(target.write(base, 0), target.place.layout.channels);
                     if let Ok(view) = View::new(base.image(source.place, image), source.place.layout) {
@@ -290,29 +292,53 @@ impl Operation {
 
     /// # Safety
     /// As for [`run`](Self::run).
-    unsafe fn pixel_by_pixel(
+    unsafe fn max_pool(
         &self,
         base: &Base,
-        image: usize,
+        padding: Padding,
         rows: Range<usize>,
         source: Window<'_>,
         target: Window<'_>,
     ) {
-        let layout = &target.place.layout;
-        // SAFETY: by this function's own contract: nothing writes to what is read, and nothing else touches these rows.
+        let Some(strip) = self.work.strip(&rows, source.place.full_height) else { return };
+        let layout = Layout { height: strip.height, ..source.place.layout };
+        let from = source.read(base, strip.first);
+        // SAFETY: by this function's own contract: nothing writes to the rows that the strip names.
+        let input = unsafe { slice::from_raw_parts(from, layout.height * layout.row_stride) };
+        let Ok(input) = View::new(input, layout) else { return };
+        let padding = Padding { top: strip.pad_top, ..padding };
+        // SAFETY: by this function's own contract.
+        let pixels = unsafe { self.pixels(base, &rows, target) };
+        pixels.for_each(|(y, x, output)| drop(max_pool_pixel(padding, input, (y - rows.start, x), output)));
+    }
+
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn add(&self, base: &Base, image: usize, rows: Range<usize>, source: Window<'_>, target: Window<'_>) {
+        // SAFETY: by this function's own contract: nothing writes to what is read.
         let view = |place: &Place| View::new(unsafe { base.image(place, image) }, place.layout);
-        for y in rows {
-            // SAFETY: as above.
+        let (Ok(input), Some(Ok(other))) = (view(source.place), self.residual.as_ref().map(view)) else { return };
+        // SAFETY: by this function's own contract.
+        let pixels = unsafe { self.pixels(base, &rows, target) };
+        pixels.for_each(|(y, x, output)| add_run(input.pixel(y, x), other.pixel(y, x), self.clamp, output));
+    }
+
+    /// The pixels of `rows` of `target` to write, each with its row and column.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn pixels<'b>(
+        &self,
+        base: &'b Base,
+        rows: &Range<usize>,
+        target: Window<'b>,
+    ) -> impl Iterator<Item = (usize, usize, &'b mut [f32])> {
+        let layout = target.place.layout;
+        rows.clone().flat_map(move |y| {
+            // SAFETY: by this function's own contract: nothing else touches the row.
             let row = unsafe { slice::from_raw_parts_mut(target.write(base, y), layout.row_stride) };
-            for (x, output) in row.chunks_exact_mut(layout.pixel_stride).enumerate() {
-                let output = &mut output[..layout.channels];
-                let Ok(input) = view(source.place) else { return };
-                match (&self.work, self.residual.as_ref().map(view)) {
-                    (Work::MaxPool(padding), _) => drop(max_pool_pixel(*padding, input, (y, x), output)),
-                    (Work::Add, Some(Ok(other))) => add_run(input.pixel(y, x), other.pixel(y, x), self.clamp, output),
-                    _ => {}
-                }
-            }
-        }
+            let pixels = row.chunks_exact_mut(layout.pixel_stride).enumerate();
+            pixels.map(move |(x, pixel)| (y, x, &mut pixel[..layout.channels]))
+        })
     }
 }
