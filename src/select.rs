@@ -11,7 +11,8 @@ pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'st
     shared_pointwise(kernels, m, k, n, 1)
 }
 
-/// As [`pointwise`], where `threads` threads share the panels of output channels: the one that gets the most counts.
+/// As [`pointwise`], where `threads` threads share the panels of output channels: the time of the thread with the most
+/// panels counts.
 pub fn shared_pointwise(
     kernels: &Kernels,
     m: usize,
@@ -32,7 +33,7 @@ fn fastest(
     let shipped = || kernels.iter().filter(|kernel| !kernel.is_trial());
     let time = |kernel: &PointwiseKernel| {
         let panels = n.div_ceil(kernel.columns()).div_ceil(threads.max(1));
-        time(kernel, halved, (m, k, n.min(panels * kernel.columns())))
+        time(kernel, halved, (m, k, n.min(panels.saturating_mul(kernel.columns()))))
     };
     shipped()
         .find(|kernel| m == 1 && kernel.rows() == 1)
@@ -40,7 +41,7 @@ fn fastest(
 }
 
 /// Bytes of a panel that stay in the first-level cache beside the pixels that stream past it.
-const NEAR: usize = 24 << 10;
+const NEAR: f64 = (24 << 10) as f64;
 
 /// The time of a pixel, where the multiply-add of a vector takes 1 (2 where the CPU computes it as two halves). Fitted to
 /// times on Zen 4, hot, within 2 % for full panels.
@@ -55,8 +56,9 @@ fn time(kernel: &PointwiseKernel, halved: bool, (m, k, n): (usize, usize, usize)
         let width = vectors as f64 * vector;
         // Loads beside multiply-adds, and the weights where each tile reads them from the second-level cache.
         let loads = (rows + width) / (rows * width) / 50.0;
-        let far = if k * vectors * lanes * size_of::<f32>() > NEAR { 1.0 / (40.0 * rows) } else { 0.0 };
-        // A single vector has two loads for each multiply-add but one.
+        let bytes = k as f64 * (vectors * lanes * size_of::<f32>()) as f64;
+        let far = if bytes > NEAR { 1.0 / (40.0 * rows) } else { 0.0 };
+        // With a single vector each multiply-add has a pixel of its own to load.
         let single = if vectors == 1 { 1.25 } else { 1.0 };
         // Between tiles: pixel addresses, whose cost the vectors share, and the accumulators; and one multiply-add
         // more for the branches of the general epilogue.
