@@ -142,7 +142,7 @@ mod generate {
         reason: String,
     }
 
-    /// The pixels of a tile in a panel of `vectors` vectors, fewer than the row's own: as many as the registers hold, up
+    /// The pixels of a tile in a panel of `vectors` vectors, where a full panel has more: as many as the registers hold, up
     /// to a number that covers the latency of the multiply-adds; for wide vectors less, since each costs code.
     fn height(isa: &Isa, vectors: usize) -> usize {
         match (isa.fma_lane, isa.lanes) {

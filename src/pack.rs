@@ -24,6 +24,7 @@ pub(crate) fn panels(
 ) -> Panels {
     let padded = n.next_multiple_of(lanes);
     let stride = depth * columns;
+    // The bias first: the kernels' requests run on from the last panel into the next layer's first.
     let mut packed_bias = arena.zeroed(padded);
     packed_bias[..n].copy_from_slice(bias);
     let mut data = arena.zeroed(depth * padded);

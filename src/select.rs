@@ -13,7 +13,7 @@ pub fn pointwise(kernels: &Kernels, m: usize, k: usize, n: usize) -> Result<&'st
 
 /// As [`pointwise`], where `threads` threads share the panels of output channels: the time of the thread with the most
 /// panels counts.
-pub fn shared_pointwise(
+pub(crate) fn shared_pointwise(
     kernels: &Kernels,
     m: usize,
     k: usize,

@@ -159,6 +159,32 @@ fn borders_alone_and_together() {
     });
 }
 
+/// Rows of three pixels of three channels have a loop of their own.
+#[test]
+fn stems_of_any_height_and_stride() {
+    every_kernel(|kernel| {
+        for stride in 1..=3 {
+            for rows in 1..=4 {
+                for top in 0..rows {
+                    for (panels, residual) in [(1, false), (2, false), (2, true)] {
+                        let case = Case {
+                            height: 7,
+                            width: (2 * kernel.rows() + 1) * stride,
+                            outputs: panels * kernel.columns(),
+                            window: (rows, 3),
+                            stride,
+                            padding: Padding { top, bottom: rows - 1 - top, left: 1, right: 1 },
+                            residual,
+                            ..stems()[0].clone()
+                        };
+                        case.check(kernel);
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn guards_untouched_at_every_alignment() {
     every_kernel(|kernel| {

@@ -263,6 +263,11 @@ fn activations_stay_small() {
         assert!(peak(Fusion::Auto, false) <= 1_900_000, "{isa}: {}", peak(Fusion::Auto, false));
         assert!(peak(Fusion::Auto, true) <= 1_500_000, "{isa}, low_memory: {}", peak(Fusion::Auto, true));
     }
+    // Xception's two largest max poolings are computed with the blocks before them.
+    let xception = Network::new(Name::Xception, &Config { width: 0.25, ..Config::of(Name::Xception) }).unwrap();
+    let pooled = plan(xception, Options { fusion: Fusion::Strips(2), ..Options::default() });
+    let ends = |line: &sepconv::Description<'_>| line.kernels.last() == Some(&"max_pool") && line.kernels.len() > 1;
+    assert!(pooled.describe().filter(ends).count() >= 2);
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub(super) enum Schedule {
     ChannelBlocks,
 }
 
-/// Below this many multiply-accumulates (some 5 microseconds of one thread) a task costs more to hand over than it saves.
+/// A step is cut from this many multiply-accumulates on (4 microseconds of one thread), so that a task has at least half as
+/// many: smaller ones cost more to hand over than they save.
 const LEAST_MACS: u64 = 200_000;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
@@ -33,8 +34,8 @@ const SMALL_STRIP: usize = CACHE / 4;
 /// Tensors between layers that are smaller (in elements) come back cheaply enough as they are.
 const FUSE_FROM: usize = 2 * CACHE;
 /// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the
-/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster. The same holds before a
-/// max pooling: Xception needs 11 MB where it took 19.
+/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster. A max
+/// pooling is joined by the same limit, which saves Xception 8 MB.
 const JOIN_FROM: usize = 8 * CACHE;
 
 /// What the options ask of the schedules.
