@@ -43,7 +43,8 @@ mod generate {
         /// Input channels an iteration of the K loop.
         unroll: usize,
         /// Pointwise: whether the last input channel of a tile is computed together with its epilogue. It pays, but with 16
-        /// registers the bounds of the clamp do not fit beside it, and gcc spills.
+        /// registers the bounds of the clamp do not fit beside it, and gcc spills; on NEON it was not tried. Conv: a stem
+        /// then has no loop of its own.
         overlap: bool,
         /// ISAs whose kernels its CPUs run as well (`Isa::is_supported` checks them).
         #[serde(skip)]
