@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use clap::Parser;
 use common::{Failure, Flags};
-use sepconv::net::Name;
 use sepconv::parallel::{Parallel, Rayon};
 use sepconv::{Options, Plan, Workspace};
 use serde::Serialize;
@@ -125,21 +124,17 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     if let Some(need) = need.filter(|need| !(need.is_finite() && *need >= 0.0)) {
         return Err(format!("--need {need}: expected a ratio of 0 or more, such as 0.93").into());
     }
-    let networks = match (flags.net, &flags.weights) {
-        (None, None) => [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].map(Some).to_vec(),
-        (net, _) => vec![net],
-    };
     let mut table = Vec::new();
-    for net in networks {
-        table.extend(lines(&Flags { net, ..flags.clone() }, rounds)?);
+    for flags in flags.for_each_network() {
+        table.extend(lines(&flags, rounds)?);
     }
     if flags.json {
         println!("{}", serde_json::to_string(&table)?);
     } else {
         let (network, threads, ms) = ("network", "threads", "ms");
         println!(
-            "{network:<14} {threads:>7} {ms:>9} {:>8} {:>12} {:>8} {:>6}",
-            "speed-up", "loop GFLOP/s", "speed-up", "ratio"
+            "{network:<14} {threads:>7} {ms:>9} {:>8} {:>12} {:>13} {:>6}",
+            "speed-up", "loop GFLOP/s", "loop speed-up", "ratio"
         );
         for Line { network, threads, ms, speed_up, loop_gflops, loop_speed_up, ratio } in &table {
             println!(

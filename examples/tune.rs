@@ -320,10 +320,6 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return Err("--low-memory: expected a network that is built for time".into());
     }
     let kernels = flags.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
-    let networks = match (flags.net, &flags.weights) {
-        (None, None) => [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].map(Some).to_vec(),
-        (net, _) => vec![net],
-    };
     let mut report = Report { isa: kernels.isa().to_string(), threads: flags.threads, rounds, tables: Vec::new() };
     let mut answer = |network, question, rows| {
         let table = Table::new(network, question, rows);
@@ -332,8 +328,8 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         }
         report.tables.push(table);
     };
-    for net in networks {
-        let setup = Flags { net, ..flags.clone() }.setup(|_| "hash")?;
+    for of_network in flags.for_each_network() {
+        let setup = of_network.setup(|_| "hash")?;
         answer(setup.name, "fusion and strips", fusions(&setup, flags, rounds)?);
         answer(setup.name, "tile, one thread", tiles(&setup, kernels, rounds)?);
         if flags.threads > 1 {

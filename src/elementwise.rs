@@ -55,7 +55,7 @@ pub fn max_pool(padding: Padding, input: View<'_>, mut output: ViewMut<'_>) -> R
     let sides = [padding.top, padding.bottom, padding.left, padding.right];
     let size = padding
         .output((source.height, source.width), (POOL_WINDOW, POOL_WINDOW), POOL_STRIDE)
-        .filter(|_| sides.iter().all(|&side| side < 3));
+        .filter(|_| sides.iter().all(|&side| side < POOL_WINDOW));
     let (height, width) = size.ok_or_else(|| {
         let got = format!("{}x{} with {padding:?}", source.height, source.width);
         Error::shape("max pooling input", got, "at least 3x3 with its padding, which is at most 2 a side")

@@ -200,6 +200,15 @@ impl Setup {
 }
 
 impl Flags {
+    /// The flags for the network that they name or whose weights they have, else for each of three.
+    pub fn for_each_network(&self) -> Vec<Flags> {
+        let networks = match (self.net, &self.weights) {
+            (None, None) => [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].map(Some).to_vec(),
+            (net, _) => vec![net],
+        };
+        networks.into_iter().map(|net| Flags { net, ..self.clone() }).collect()
+    }
+
     /// Calls `work` with the threads that the flags ask for.
     pub fn with_threads<T>(&self, work: impl FnOnce(&dyn Parallel) -> Result<T, Failure>) -> Result<T, Failure> {
         if self.threads == 1 {

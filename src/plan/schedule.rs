@@ -34,8 +34,8 @@ const SMALL_STRIP: usize = CACHE / 4;
 /// Tensors between layers that are smaller (in elements) come back cheaply enough as they are.
 const FUSE_FROM: usize = 2 * CACHE;
 /// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the
-/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster. A max
-/// pooling is joined by the same limit, which saves Xception 8 MB.
+/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster. A max pooling is joined
+/// by the same limit, which saves Xception 8 MB.
 const JOIN_FROM: usize = 8 * CACHE;
 
 /// What the options ask of the schedules.
