@@ -37,11 +37,12 @@ pub use with_rayon::Rayon;
 
 #[cfg(feature = "rayon")]
 mod with_rayon {
-    use std::cell::UnsafeCell;
+    use std::cell::{Cell, UnsafeCell};
     use std::hint::spin_loop;
     use std::ops::Range;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread::yield_now;
+    use std::time::{Duration, Instant};
 
     use super::Parallel;
 
@@ -51,6 +52,10 @@ mod with_rayon {
     /// no other jobs: on a virtual machine, waking a thread costs tens of microseconds, as long as many a layer
     /// takes. A thread that is busy elsewhere is not waited for. A second run on the same `Rayon` at the same time
     /// does without them.
+    ///
+    /// What helps lies in the pool's queues as a job, and whoever waits for something else on that pool may take it:
+    /// a task that calls rayon, an observer, a run inside a run. Such a job returns at once where its thread is inside
+    /// a run already, and after 10 milliseconds without a task anywhere else: a run always ends.
     #[derive(Debug)]
     pub struct Rayon<'a> {
         pool: &'a rayon::ThreadPool,
@@ -121,11 +126,50 @@ mod with_rayon {
         }
 
         /// Runs tasks until the run is over.
+        ///
+        /// A thread that waits for something else may be the one that takes this job. What it waits for, or what waits
+        /// for it, may be what the run needs to end: so it must not stay. Frames of runs further down its stack are
+        /// known ([`Inside`]); those of others are not, and [`PATIENCE`] bounds what they cost.
         fn help(&self) {
-            patiently(|| {
-                while self.work() {}
-                self.over.load(Ordering::Acquire)
+            let Some(_inside) = Inside::enter() else { return };
+            let mut idle = Instant::now();
+            patiently(|turn| {
+                let mut worked = false;
+                while self.work() {
+                    worked = true;
+                }
+                if worked {
+                    idle = Instant::now();
+                }
+                self.over.load(Ordering::Acquire) || (turn.is_multiple_of(CLOCK) && idle.elapsed() > PATIENCE)
             });
+        }
+    }
+
+    /// How long a helper stays without a task: longer than the steps of a plan are apart, and than most tasks of the
+    /// others that it has to wait for.
+    const PATIENCE: Duration = Duration::from_millis(10);
+    /// Turns of [`patiently`] between two looks at the clock.
+    const CLOCK: usize = 1024;
+
+    thread_local! {
+        /// Whether the thread is inside a run: leads one, or helps one.
+        static INSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Marks the thread as inside a run.
+    struct Inside(());
+
+    impl Inside {
+        /// `None` where it is inside one already.
+        fn enter() -> Option<Self> {
+            (!INSIDE.replace(true)).then_some(Inside(()))
+        }
+    }
+
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            INSIDE.set(false);
         }
     }
 
@@ -148,7 +192,7 @@ mod with_rayon {
         fn drop(&mut self) {
             // Only a panic leaves any.
             let left = self.0.unclaimed.swap(0, Ordering::Relaxed);
-            patiently(|| self.0.finished.load(Ordering::Acquire) == self.1 - left);
+            patiently(|_| self.0.finished.load(Ordering::Acquire) == self.1 - left);
             self.0.leading.store(false, Ordering::Relaxed);
         }
     }
@@ -171,10 +215,10 @@ mod with_rayon {
         }
     }
 
-    /// Asks again and again, at first without giving up the processor.
-    fn patiently(mut done: impl FnMut() -> bool) {
+    /// Asks again and again, with the number of the turn, at first without giving up the processor.
+    fn patiently(mut done: impl FnMut(usize) -> bool) {
         for turn in 1usize.. {
-            if done() {
+            if done(turn) {
                 break;
             }
             if turn.is_multiple_of(128) { yield_now() } else { spin_loop() }
@@ -196,6 +240,8 @@ mod with_rayon {
 
     /// Halves the tasks until one is left.
     fn halve(tasks: Range<usize>, task: &(dyn Fn(usize) + Sync)) {
+        // Another thread may have taken this half, and waits in it: what runs it must be known there too.
+        let _inside = Inside::enter();
         match tasks.len() {
             0 => {}
             1 => task(tasks.start),
@@ -217,6 +263,7 @@ mod with_rayon {
     unsafe impl Parallel for Rayon<'_> {
         fn enter(&self, tasks: usize, work: &mut (dyn FnMut() + Send)) {
             self.pool.install(|| {
+                let _inside = Inside::enter();
                 let free = self.crew.leader.compare_exchange(0, self.thread(), Ordering::Acquire, Ordering::Relaxed);
                 if free.is_err() {
                     // Another run leads the crew: this one does without.
