@@ -13,14 +13,14 @@ use sepconv::{Options, Plan};
 fn network(criterion: &mut Criterion) {
     for network in networks() {
         let shape = network.input();
-        let input = HashWeights::image(shape.height, shape.width, shape.channels);
+        let input = HashWeights::image(shape.height, shape.width, shape.channels).unwrap();
         let mut group = group(criterion, network.name(), network.macs());
         let mut want: Option<Vec<f32>> = None;
         for isa in every_isa().map(|kernels| kernels.isa()) {
             for threads in [1, 2] {
                 let options = Options { isa: Some(isa), threads, ..Options::default() };
                 let plan = Plan::new(network.clone(), &HashWeights, options).expect("the hash weights fit");
-                let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+                let (mut workspace, mut logits) = (plan.workspace().unwrap(), vec![0.0; plan.output_len()]);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
                 let mut run = || {
                     plan.run_on(&Rayon::new(&pool), &mut workspace, &input, &mut logits).expect("the sizes agree");

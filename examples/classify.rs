@@ -74,11 +74,11 @@ fn classify(
 ) -> Result<(Vec<Vec<f32>>, f64, Plan), Failure> {
     let (mut all, mut milliseconds) = (Vec::new(), 0.0);
     let mut plan = setup.plan(batch)?;
-    let mut workspace = plan.workspace();
+    let mut workspace = plan.workspace()?;
     for images in images.chunks(batch) {
         if images.len() != plan.batch() {
             plan = setup.plan(images.len())?;
-            workspace = plan.workspace();
+            workspace = plan.workspace()?;
         }
         let mut logits = vec![0.0; plan.output_len()];
         let start = Instant::now();

@@ -73,12 +73,12 @@ impl Stack {
         let (input, output) =
             (Layout::spaced(size, size, channels), Layout::spaced(output_size, output_size, channels));
         let buffer = |layout: &Layout| AlignedBuffer::zeroed(layout.height * layout.row_stride);
-        let pixels = HashWeights::image(size, size, channels);
-        let mut image = buffer(&input);
+        let pixels = HashWeights::image(size, size, channels)?;
+        let mut image = buffer(&input)?;
         for (to, from) in image.chunks_exact_mut(input.pixel_stride).zip(pixels.chunks_exact(channels)) {
             to[..channels].copy_from_slice(from);
         }
-        let outputs = [buffer(&output), buffer(&output)];
+        let outputs = [buffer(&output)?, buffer(&output)?];
         let mut stack = Stack { layers: vec![packed(0)?], padding, input, output, image, outputs };
         stack.run()?;
         let (weights, bias) = tensors(0)?;

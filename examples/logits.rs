@@ -52,12 +52,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let setup = flags.setup(|_| "hash")?;
     let shape = setup.network.input();
     let (images, input) = match arguments.input.as_str() {
-        "hash" => (1, setup.hash_image()),
+        "hash" => (1, setup.hash_image()?),
         path => common::read_input(Path::new(path), (shape.height, shape.width, shape.channels))?,
     };
     let plan = setup.plan(images)?;
     let mut logits = vec![0.0; plan.output_len()];
-    flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace(), &input, &mut logits)?))?;
+    flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace()?, &input, &mut logits)?))?;
     if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
         return Err(format!("logit {at} is {}: the input or the weights are beyond f32", logits[at]).into());
     }

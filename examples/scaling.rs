@@ -80,10 +80,10 @@ impl Runner {
 
 fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
     let setup = flags.setup(|_| "hash")?;
-    let image = setup.hash_image();
+    let image = setup.hash_image()?;
     let runner = |threads| {
         let plan = setup.plan_with(Options { threads, ..setup.options })?;
-        let (workspace, logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
         Ok(Runner { threads, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
     };
     let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;

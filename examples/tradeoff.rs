@@ -120,8 +120,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let setup = flags.setup(|_| "hash")?;
         (point.macs, point.params) = (setup.network.macs(), setup.network.params());
         let plan = setup.plan(1)?;
-        let (workspace, logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
-        networks.push((plan, setup.hash_image(), workspace, logits));
+        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        networks.push((plan, setup.hash_image()?, workspace, logits));
     }
     let mut times = vec![Vec::with_capacity(arguments.rounds); points.len()];
     flags.with_threads(|threads| {

@@ -143,7 +143,7 @@ struct Alternative {
 impl Alternative {
     fn new(label: String, setup: &Setup, options: Options) -> Result<Self, Failure> {
         let plan = setup.plan_with(options)?;
-        let (workspace, logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
         Ok(Alternative { label, plan, workspace, logits, groups: Vec::new() })
     }
 
@@ -226,7 +226,7 @@ fn fusions(setup: &Setup, flags: &Flags, rounds: usize) -> Result<Vec<Row>, Fail
         Alternative::new(label, setup, Options { isa: flags.isa, threads: flags.threads, fusion, ..Options::default() })
     };
     let plans = all.map(plan).collect::<Result<Vec<_>, _>>()?;
-    flags.with_threads(|threads| compare(plans, 0, rounds, threads, &setup.hash_image()))
+    flags.with_threads(|threads| compare(plans, 0, rounds, threads, &setup.hash_image()?))
 }
 
 /// How many tasks a step is cut into, for the same threads.
@@ -236,13 +236,13 @@ fn threads(setup: &Setup, flags: &Flags, rounds: usize) -> Result<Vec<Row>, Fail
         Alternative::new(label, setup, Options { isa: flags.isa, threads, ..Options::default() })
     };
     let plans = (1..=flags.threads).map(plan).collect::<Result<Vec<_>, _>>()?;
-    flags.with_threads(|threads| compare(plans, flags.threads - 1, rounds, threads, &setup.hash_image()))
+    flags.with_threads(|threads| compare(plans, flags.threads - 1, rounds, threads, &setup.hash_image()?))
 }
 
 /// A buffer for pixels that begin on different lines of the first-level cache, as a plan spaces them, and its layout.
 fn pixels(name: &str, count: usize, channels: usize) -> Result<(AlignedBuffer, Layout), Failure> {
     let layout = Layout::spaced(1, count, channels);
-    let mut buffer = AlignedBuffer::zeroed(layout.row_stride);
+    let mut buffer = AlignedBuffer::zeroed(layout.row_stride)?;
     buffer.copy_from_slice(&HashWeights.tensor(name, &[layout.row_stride])?);
     Ok((buffer, layout))
 }
@@ -252,7 +252,7 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
     let mut shapes = BTreeMap::<_, Vec<String>>::new();
     for layer in setup.network.layers() {
         if matches!(layer.op, Op::Pointwise { .. } | Op::FullyConnected) {
-            let (inputs, output) = (setup.network.shape(layer.input).channels, layer.output);
+            let (inputs, output) = (setup.network.shape(layer.input).map_or(0, |shape| shape.channels), layer.output);
             let shape = (output.height * output.width, inputs, output.channels);
             shapes.entry(shape).or_default().push(layer.name.clone());
         }

@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::{fmt, slice};
 
+use crate::error::{Error, Result};
+
 /// Elements of a cache line.
 pub(crate) const LINE: usize = 16;
 
@@ -27,23 +29,22 @@ impl Memory {
     /// Room for `length` elements. Where that fills half a huge page, Linux is asked for huge pages (and the room
     /// rounded up to them): the weights of a network lie on more pages of 4 KB than the processor keeps addresses
     /// of.
-    fn new(length: usize) -> Self {
+    fn new(length: usize) -> Result<Self> {
         let bytes = length.saturating_mul(size_of::<f32>()).max(1);
         let huge = cfg!(target_os = "linux") && bytes >= HUGE_PAGE / 2;
         let align = if huge { HUGE_PAGE } else { LINE * size_of::<f32>() };
-        let Ok(layout) = Layout::from_size_align(bytes, align).map(|layout| layout.pad_to_align()) else {
-            panic!("{length} elements exceed the address space")
-        };
+        let none = || Error::memory("buffer", length);
+        let layout = Layout::from_size_align(bytes, align).map_err(|_| none())?.pad_to_align();
         // SAFETY: the layout is not of size zero.
         let memory = unsafe { alloc::alloc(layout) };
-        let Some(start) = NonNull::new(memory.cast()) else { alloc::handle_alloc_error(layout) };
-        #[cfg(target_os = "linux")]
+        let start = NonNull::new(memory.cast()).ok_or_else(none)?;
+        #[cfg(all(target_os = "linux", not(miri)))]
         if huge {
             // SAFETY: the range is the allocation. It is advice: a system that has no huge pages says no, which is
             // well.
             unsafe { libc::madvise(memory.cast(), layout.size(), libc::MADV_HUGEPAGE) };
         }
-        Memory { start, layout }
+        Ok(Memory { start, layout })
     }
 }
 
@@ -68,9 +69,9 @@ unsafe impl Send for AlignedBuffer {}
 unsafe impl Sync for AlignedBuffer {}
 
 impl AlignedBuffer {
-    /// `length` zeros.
-    pub fn zeroed(length: usize) -> Self {
-        Arena::new(length).zeroed(length)
+    /// `length` zeros; an error where there is no room for them.
+    pub fn zeroed(length: usize) -> Result<Self> {
+        Arena::new(length)?.zeroed(length)
     }
 }
 
@@ -80,17 +81,9 @@ impl Default for AlignedBuffer {
     }
 }
 
-impl Clone for AlignedBuffer {
-    fn clone(&self) -> Self {
-        let mut copy = Self::zeroed(self.length);
-        copy.copy_from_slice(self);
-        copy
-    }
-}
-
 impl fmt::Debug for AlignedBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
+        write!(f, "AlignedBuffer({} elements)", self.length)
     }
 }
 
@@ -119,15 +112,15 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// An arena that begins with room for `length` elements.
-    pub fn new(length: usize) -> Self {
-        Arena { memory: Arc::new(Memory::new(length)), used: 0 }
+    pub fn new(length: usize) -> Result<Self> {
+        Ok(Arena { memory: Arc::new(Memory::new(length)?), used: 0 })
     }
 
     /// A buffer of `length` zeros.
-    pub fn zeroed(&mut self, length: usize) -> AlignedBuffer {
+    pub fn zeroed(&mut self, length: usize) -> Result<AlignedBuffer> {
         let room = self.memory.layout.size() / size_of::<f32>();
         if length > room - self.used {
-            *self = Arena::new(length);
+            *self = Arena::new(length)?;
         }
         // SAFETY: the elements from `used` to `used + length` lie inside the memory and no other buffer has them.
         let start = unsafe {
@@ -135,9 +128,24 @@ impl Arena {
             start.write_bytes(0, length);
             start
         };
+        // The memory is whole lines, since its size is padded to its alignment.
         self.used = (self.used + length).next_multiple_of(LINE);
-        AlignedBuffer { _memory: Some(self.memory.clone()), start, length }
+        Ok(AlignedBuffer { _memory: Some(self.memory.clone()), start, length })
     }
+}
+
+/// An empty vector with room for `length` elements, or an error that says `what` they were for.
+pub(crate) fn room(what: &str, length: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(length).map_err(|_| Error::memory(what, length))?;
+    Ok(values)
+}
+
+/// The first `length` of the values as a vector, or an error that says `what` they were for.
+pub(crate) fn collect(what: &str, length: usize, values: impl Iterator<Item = f32>) -> Result<Vec<f32>> {
+    let mut all = room(what, length)?;
+    all.extend(values.take(length));
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -147,8 +155,9 @@ mod tests {
     #[test]
     fn buffers_of_an_arena_are_apart() {
         for capacity in [0, 1, 100, HUGE_PAGE / 4] {
-            let mut arena = Arena::new(capacity);
-            let mut buffers: Vec<AlignedBuffer> = (0..200).map(|length| arena.zeroed(length * 37 % 500)).collect();
+            let mut arena = Arena::new(capacity).unwrap();
+            let mut buffers: Vec<AlignedBuffer> =
+                (0..200).map(|length| arena.zeroed(length * 37 % 500).unwrap()).collect();
             drop(arena);
             for (value, buffer) in buffers.iter_mut().enumerate() {
                 assert!(buffer.iter().all(|&x| x == 0.0));
@@ -158,9 +167,17 @@ mod tests {
             for (value, buffer) in buffers.iter().enumerate() {
                 assert_eq!(buffer.len(), value * 37 % 500);
                 assert!(buffer.iter().all(|&x| x == value as f32));
-                assert_eq!(buffer.clone()[..], buffer[..]);
             }
         }
         assert!(AlignedBuffer::default().is_empty());
+    }
+
+    #[test]
+    fn memory_that_is_not_to_be_had_is_an_error() {
+        for length in [usize::MAX, isize::MAX as usize, isize::MAX as usize / 4, 1 << 58] {
+            let error = AlignedBuffer::zeroed(length).expect_err("no machine has as much");
+            assert_eq!(error, Error::Memory { what: "buffer".into(), bytes: length.saturating_mul(4) });
+        }
+        assert!(collect("values", usize::MAX, std::iter::empty()).is_err());
     }
 }

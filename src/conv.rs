@@ -9,12 +9,15 @@ use crate::pack::{self, Panels};
 use crate::pointwise::expect_length;
 use crate::tensor::{View, ViewMut};
 
+/// The largest window and stride.
+const LARGEST: usize = 1 << 15;
+
 /// The shape of a dense convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvShape {
-    /// Rows and columns of the window, each at least 1.
+    /// Rows and columns of the window, each 1 to 32,768.
     pub window: (usize, usize),
-    /// Input pixels from one window to the next, both ways; at least 1.
+    /// Input pixels from one window to the next, both ways; 1 to 32,768.
     pub stride: usize,
     /// Input channels.
     pub inputs: usize,
@@ -23,7 +26,7 @@ pub struct ConvShape {
 }
 
 /// The weights of a dense convolution, packed for one kernel, which they carry.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedConv {
     kernel: &'static ConvKernel,
     shape: ConvShape,
@@ -33,7 +36,7 @@ pub struct PackedConv {
 impl PackedConv {
     /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output).
     pub fn new(kernel: &'static ConvKernel, shape: ConvShape, weights: &[f32], bias: &[f32]) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0), kernel, shape, weights, bias)
+        Self::new_in(&mut Arena::new(0)?, kernel, shape, weights, bias)
     }
 
     /// As [`new`](Self::new), with the packed weights in `arena`.
@@ -45,16 +48,19 @@ impl PackedConv {
         bias: &[f32],
     ) -> Result<Self> {
         let ConvShape { window: (height, width), stride, inputs, outputs } = shape;
-        if height == 0 || width == 0 || stride == 0 {
-            return Err(Error::shape("conv shape", format!("{shape:?}"), "a window and a stride of at least 1"));
+        if [height, width, stride].iter().any(|size| !(1..=LARGEST).contains(size)) {
+            let expected = format!("a window and a stride of 1 to {LARGEST}");
+            return Err(Error::shape("conv shape", format!("{shape:?}"), expected));
         }
         expect_length("conv weights (outputs x inputs x kh x kw)", weights.len(), &[outputs, inputs, height, width])?;
         expect_length("conv bias (outputs)", bias.len(), &[outputs])?;
+        // As many weights were given, unless there is no channel on one side: then nothing is packed.
         let taps = height * width;
-        let panels = pack::panels(arena, kernel.columns, kernel.lanes, taps * inputs, outputs, bias, |row, output| {
+        let depth = if outputs == 0 { 0 } else { taps * inputs };
+        let panels = pack::panels(arena, kernel.columns, kernel.lanes, depth, outputs, bias, |row, output| {
             let (tap, input) = (row / inputs, row % inputs);
             weights[(output * inputs + input) * taps + tap]
-        });
+        })?;
         Ok(PackedConv { kernel, shape, panels })
     }
 
@@ -95,15 +101,12 @@ impl PackedConv {
             })?;
         target.expect("conv output", height, width, self.shape.outputs)?;
         epilogue.check(&target)?;
+        if target.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.
         unsafe {
-            self.run_raw(
-                padding,
-                Source { pointer: input.as_ptr(), layout: source },
-                Residual::of(&epilogue),
-                epilogue.clamp,
-                Target { pointer: output.as_mut_ptr(), layout: target },
-            );
+            self.run_raw(padding, Source::of(input), Residual::of(&epilogue), epilogue.clamp, Target::of(&mut output));
         }
         Ok(())
     }

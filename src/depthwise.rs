@@ -33,18 +33,18 @@ impl Padding {
     }
 
     /// Output size of a window of `height` x `width` moved by `stride`; `None` where the padded image is smaller than
-    /// it.
+    /// it, and for a `stride` of 0.
     pub fn output(&self, image: (usize, usize), window: (usize, usize), stride: usize) -> Option<(usize, usize)> {
         let size = |extent: usize, before: usize, after: usize, window: usize| {
             let padded = extent.checked_add(before)?.checked_add(after)?;
-            Some(padded.checked_sub(window)? / stride + 1)
+            padded.checked_sub(window)?.checked_div(stride)?.checked_add(1)
         };
         Some((size(image.0, self.top, self.bottom, window.0)?, size(image.1, self.left, self.right, window.1)?))
     }
 }
 
 /// The weights of a depthwise convolution, packed for one kernel, which they carry.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedDepthwise {
     kernel: &'static DepthwiseKernel,
     channels: usize,
@@ -87,10 +87,22 @@ pub(crate) struct Target {
     pub layout: Layout,
 }
 
+impl Source {
+    pub fn of(view: View<'_>) -> Self {
+        Source { pointer: view.as_ptr(), layout: view.layout().without_unused_strides() }
+    }
+}
+
+impl Target {
+    pub fn of(view: &mut ViewMut<'_>) -> Self {
+        Target { pointer: view.as_mut_ptr(), layout: view.layout().without_unused_strides() }
+    }
+}
+
 impl PackedDepthwise {
     /// Packs `weights` (`channels` rows of nine taps, row-major, the layout C, 1, 3, 3) and `bias` (one a channel).
     pub fn new(kernel: &'static DepthwiseKernel, channels: usize, weights: &[f32], bias: &[f32]) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0), kernel, channels, weights, bias)
+        Self::new_in(&mut Arena::new(0)?, kernel, channels, weights, bias)
     }
 
     /// As [`new`](Self::new), with the packed weights in `arena`.
@@ -103,7 +115,7 @@ impl PackedDepthwise {
     ) -> Result<Self> {
         expect_length("depthwise weights (channels x 3 x 3)", weights.len(), &[channels, WINDOW, WINDOW])?;
         expect_length("depthwise bias (channels)", bias.len(), &[channels])?;
-        Ok(PackedDepthwise { kernel, channels, blocks: pack::blocks(arena, kernel.lanes, channels, weights, bias) })
+        Ok(PackedDepthwise { kernel, channels, blocks: pack::blocks(arena, kernel.lanes, channels, weights, bias)? })
     }
 
     /// The kernel that the weights are packed for.
@@ -142,16 +154,19 @@ impl PackedDepthwise {
             })?;
         target.expect("depthwise output", height, width, self.channels)?;
         epilogue.check(&target)?;
+        if target.is_empty() {
+            return Ok(());
+        }
         // SAFETY: the views are as large as checked above, and `output` is borrowed uniquely.
         unsafe {
             self.run_raw(
                 0..self.channels,
                 padding,
                 input_lo,
-                Source { pointer: input.as_ptr(), layout: source },
+                Source::of(input),
                 Residual::of(&epilogue),
                 epilogue.clamp,
-                Target { pointer: output.as_mut_ptr(), layout: target },
+                Target::of(&mut output),
             );
         }
         Ok(())

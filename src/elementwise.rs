@@ -13,6 +13,9 @@ pub fn add(a: View<'_>, b: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> R
     let layout = output.layout();
     a.layout().expect("first summand", layout.height, layout.width, layout.channels)?;
     b.layout().expect("second summand", layout.height, layout.width, layout.channels)?;
+    if layout.is_empty() {
+        return Ok(());
+    }
     for y in 0..layout.height {
         for x in 0..layout.width {
             add_run(a.pixel(y, x), b.pixel(y, x), clamp, output.pixel_mut(y, x));
@@ -61,6 +64,9 @@ pub fn max_pool(padding: Padding, input: View<'_>, mut output: ViewMut<'_>) -> R
         Error::shape("max pooling input", got, "at least 3x3 with its padding, which is at most 2 a side")
     })?;
     target.expect("max pooling output", height, width, source.channels)?;
+    if target.is_empty() {
+        return Ok(());
+    }
     for y in 0..height {
         for x in 0..width {
             max_pool_pixel(padding, input, (y, x), output.pixel_mut(y, x))?;
@@ -120,6 +126,9 @@ pub fn global_average_pool(input: View<'_>, output: &mut [f32]) -> Result<()> {
         return Err(Error::shape("global average pooling", got, "one output a channel, and at least one pixel"));
     }
     output.fill(0.0);
+    if layout.is_empty() {
+        return Ok(());
+    }
     for y in 0..layout.height {
         for x in 0..layout.width {
             accumulate_run(input.pixel(y, x), output);

@@ -63,10 +63,9 @@ impl Residual {
     pub const NONE: Residual = Residual { pointer: std::ptr::null(), pixel: 0, row: 0 };
 
     pub fn of(epilogue: &Epilogue<'_>) -> Self {
-        epilogue.residual.map_or(Self::NONE, |view| Residual {
-            pointer: view.as_ptr(),
-            pixel: view.layout().pixel_stride,
-            row: view.layout().row_stride,
+        epilogue.residual.map_or(Self::NONE, |view| {
+            let layout = view.layout().without_unused_strides();
+            Residual { pointer: view.as_ptr(), pixel: layout.pixel_stride, row: layout.row_stride }
         })
     }
 

@@ -60,6 +60,14 @@ pub enum Error {
         /// One line a tensor.
         problems: Vec<String>,
     },
+    /// The allocator has no room for what the arguments ask for.
+    #[error("{what}: {bytes} bytes of memory are not to be had; ask for less or free some")]
+    Memory {
+        /// What the memory was for.
+        what: String,
+        /// Bytes asked for; `usize::MAX` stands for more than the address space holds.
+        bytes: usize,
+    },
     /// A weight file that cannot be read.
     #[error("not a readable safetensors file: {why}; fetch or convert it again")]
     File {
@@ -71,6 +79,11 @@ pub enum Error {
 impl Error {
     pub(crate) fn shape(what: impl Into<String>, got: impl ToString, expected: impl ToString) -> Self {
         Error::Shape { what: what.into(), got: got.to_string(), expected: expected.to_string() }
+    }
+
+    /// No room for `elements` elements of f32.
+    pub(crate) fn memory(what: impl Into<String>, elements: usize) -> Self {
+        Error::Memory { what: what.into(), bytes: elements.saturating_mul(size_of::<f32>()) }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Weights in the order in which a kernel reads them.
 
 use crate::buffer::{AlignedBuffer, Arena};
+use crate::error::Result;
 
 /// Panels of a GEMM's weights: `columns` output channels a panel, the last one as wide as it needs in whole vectors; in
 /// a panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Panels {
     pub data: AlignedBuffer,
     pub bias: AlignedBuffer,
@@ -21,13 +22,14 @@ pub(crate) fn panels(
     n: usize,
     bias: &[f32],
     weight: impl Fn(usize, usize) -> f32,
-) -> Panels {
+) -> Result<Panels> {
     let padded = n.next_multiple_of(lanes);
-    let stride = depth * columns;
+    // The weights given are as many as `depth` x `n`: nothing overflows, unless one of them is 0.
+    let stride = depth.saturating_mul(columns);
     // The bias first: the kernels' requests run on from the last panel into the next layer's first.
-    let mut packed_bias = arena.zeroed(padded);
+    let mut packed_bias = arena.zeroed(padded)?;
     packed_bias[..n].copy_from_slice(bias);
-    let mut data = arena.zeroed(depth * padded);
+    let mut data = arena.zeroed(depth.saturating_mul(padded))?;
     for first in (0..n).step_by(columns) {
         let width = columns.min(padded - first);
         let panel = &mut data[first / columns * stride..];
@@ -40,7 +42,7 @@ pub(crate) fn panels(
             }
         }
     }
-    Panels { data, bias: packed_bias, stride }
+    Ok(Panels { data, bias: packed_bias, stride })
 }
 
 /// Taps of the depthwise window.
@@ -49,9 +51,15 @@ pub(crate) const TAPS: usize = 9;
 /// Blocks of a depthwise kernel's weights: for each `lanes` channels their biases, then their nine taps. Where the
 /// channels do not fill the last block, it holds the `lanes` channels that end at the last one; fewer channels than
 /// `lanes` fill one block with zeros.
-pub(crate) fn blocks(arena: &mut Arena, lanes: usize, channels: usize, weights: &[f32], bias: &[f32]) -> AlignedBuffer {
+pub(crate) fn blocks(
+    arena: &mut Arena,
+    lanes: usize,
+    channels: usize,
+    weights: &[f32],
+    bias: &[f32],
+) -> Result<AlignedBuffer> {
     let size = (TAPS + 1) * lanes;
-    let mut data = arena.zeroed(channels.div_ceil(lanes) * size);
+    let mut data = arena.zeroed(channels.div_ceil(lanes) * size)?;
     for (index, block) in data.chunks_exact_mut(size).enumerate() {
         let first = (index * lanes).min(channels.saturating_sub(lanes));
         for lane in 0..lanes.min(channels - first) {
@@ -61,5 +69,5 @@ pub(crate) fn blocks(arena: &mut Arena, lanes: usize, channels: usize, weights: 
             }
         }
     }
-    data
+    Ok(data)
 }

@@ -4,6 +4,8 @@ mod build;
 mod lower;
 mod memory;
 mod operation;
+#[cfg(test)]
+mod random_graphs;
 mod schedule;
 mod step;
 
@@ -72,7 +74,7 @@ pub struct Plan {
 }
 
 /// The memory that one run of a plan works in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Workspace {
     buffer: AlignedBuffer,
 }
@@ -95,7 +97,8 @@ impl Plan {
         let schedules = Schedules::new(&options);
         let items = lower::lower(&network, options.observed, &schedules);
         // The packed weights are padded to whole vectors.
-        let mut arena = Arena::new(usize::try_from(network.params()).unwrap_or(0) / 16 * 17);
+        let weights: usize = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
+        let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
         let builder = Builder { kernels, network: &network, folded, batch, schedules };
         let scratch = items.iter().map(|item| builder.scratch(item)).collect::<Result<Vec<_>>>()?;
         let memory = memory::lay_out(&network, &items, &scratch, batch, options.observed)?;
@@ -155,9 +158,10 @@ impl Plan {
         self.batch * self.network.output().len()
     }
 
-    /// A new workspace for this plan.
-    pub fn workspace(&self) -> Workspace {
-        Workspace { buffer: AlignedBuffer::zeroed(self.workspace) }
+    /// A new workspace for this plan; an error where there is no room for it.
+    pub fn workspace(&self) -> Result<Workspace> {
+        let buffer = AlignedBuffer::zeroed(self.workspace);
+        Ok(Workspace { buffer: buffer.map_err(|_| Error::memory("workspace", self.workspace))? })
     }
 
     /// One line a step: its layer, its shapes and the kernel that does it.

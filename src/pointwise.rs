@@ -10,7 +10,7 @@ use crate::pack::{self, Panels};
 use crate::tensor::{View, ViewMut};
 
 /// The weights of a pointwise convolution, packed for one kernel, which they carry.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedPointwise {
     kernel: &'static PointwiseKernel,
     inputs: usize,
@@ -44,7 +44,7 @@ impl PackedPointwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0), kernel, inputs, outputs, weights, bias)
+        Self::new_in(&mut Arena::new(0)?, kernel, inputs, outputs, weights, bias)
     }
 
     /// As [`new`](Self::new), with the packed weights in `arena`.
@@ -58,9 +58,10 @@ impl PackedPointwise {
     ) -> Result<Self> {
         expect_length("pointwise weights (outputs x inputs)", weights.len(), &[outputs, inputs])?;
         expect_length("pointwise bias (outputs)", bias.len(), &[outputs])?;
-        let panels = pack::panels(arena, kernel.columns, kernel.lanes, inputs, outputs, bias, |input, output| {
+        let depth = if outputs == 0 { 0 } else { inputs };
+        let panels = pack::panels(arena, kernel.columns, kernel.lanes, depth, outputs, bias, |input, output| {
             weights[output * inputs + input]
-        });
+        })?;
         Ok(PackedPointwise { kernel, inputs, outputs, panels })
     }
 
@@ -117,9 +118,10 @@ impl PackedPointwise {
         )?;
         epilogue.check(&target)?;
         let residual = Residual::of(&epilogue);
-        if target.pixels() == 0 {
+        if target.is_empty() {
             return Ok(());
         }
+        let (source, target) = (source.without_unused_strides(), target.without_unused_strides());
         // Output rows without gaps between them are one run of pixels; others go row by row.
         let in_one_run = |row: usize, pixel: usize| row == target.width * pixel;
         let joined = in_one_run(target.row_stride, target.pixel_stride)
@@ -127,9 +129,9 @@ impl PackedPointwise {
         let rows_at_once = if joined { target.height } else { 1 };
         for y in (0..target.height).step_by(rows_at_once) {
             let pixels = Pixels {
-                pointer: input.as_ptr().wrapping_add(y * stride * source.row_stride),
-                pixel: stride * source.pixel_stride,
-                row: stride * source.row_stride,
+                pointer: input.as_ptr().wrapping_add(y.wrapping_mul(stride).wrapping_mul(source.row_stride)),
+                pixel: stride.wrapping_mul(source.pixel_stride),
+                row: stride.wrapping_mul(source.row_stride),
                 width: target.width,
             };
             let run =

@@ -1,4 +1,7 @@
 //! The portable tier: the three kernels over `pulp`, written apart from the C templates.
+//!
+//! Addresses are computed with wrapping arithmetic: those past a row's last weight or of an image without channels are
+//! computed too, and never read.
 
 use std::slice;
 
@@ -135,29 +138,31 @@ impl Column {
             let mut acc = [simd.splat_f32s(0.0); N];
             for (i, acc) in acc.iter_mut().enumerate() {
                 *acc = if self.bias.is_null() {
-                    load(simd, self.output.offset(i as isize * self.output_pixel), self.lanes)
+                    load(simd, self.output.wrapping_offset(i as isize * self.output_pixel), self.lanes)
                 } else {
                     load(simd, self.bias, S::F32_LANES)
                 };
             }
             for (row, pixels, inputs) in runs {
-                let mut weights = self.weights.add(row * self.stride);
+                let mut weights = self.weights.wrapping_add(row * self.stride);
                 for k in 0..inputs {
                     let weight = load(simd, weights, S::F32_LANES);
                     for i in 0..N {
-                        acc[i] = fma(simd, acc[i], simd.splat_f32s(*pixels[i].add(k)), weight);
+                        acc[i] = fma(simd, acc[i], simd.splat_f32s(*pixels[i].wrapping_add(k)), weight);
                     }
-                    weights = weights.add(self.stride);
+                    weights = weights.wrapping_add(self.stride);
                 }
             }
             for (i, &sum) in acc.iter().enumerate() {
                 let mut v = sum;
                 if !self.residual.is_null() {
-                    v = simd
-                        .add_f32s(v, load(simd, self.residual.offset(i as isize * self.residual_pixel), self.lanes));
+                    v = simd.add_f32s(
+                        v,
+                        load(simd, self.residual.wrapping_offset(i as isize * self.residual_pixel), self.lanes),
+                    );
                 }
                 v = lower(simd, raise(simd, v, simd.splat_f32s(self.lo)), simd.splat_f32s(self.hi));
-                store(simd, self.output.offset(i as isize * self.output_pixel), self.lanes, v);
+                store(simd, self.output.wrapping_offset(i as isize * self.output_pixel), self.lanes, v);
             }
         }
     }
@@ -217,15 +222,15 @@ impl WithSimd for &Pointwise {
                 while done < p.m {
                     let count = (p.m - done).min(PIXELS);
                     let column = Column {
-                        weights: p.b.add(panel * p.b_panel + p.b_skip * BLOCK + first % BLOCK),
+                        weights: p.b.wrapping_add(panel * p.b_panel + p.b_skip * BLOCK + first % BLOCK),
                         stride: BLOCK,
-                        bias: if p.bias.is_null() { p.bias } else { p.bias.add(first) },
-                        output: p.c.offset(done as isize * p.c_pixel).add(first),
+                        bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(first) },
+                        output: p.c.wrapping_offset(done as isize * p.c_pixel).wrapping_add(first),
                         output_pixel: p.c_pixel,
                         residual: if p.residual.is_null() {
                             p.residual
                         } else {
-                            p.residual.offset(done as isize * p.residual_pixel).add(first)
+                            p.residual.wrapping_offset(done as isize * p.residual_pixel).wrapping_add(first)
                         },
                         residual_pixel: p.residual_pixel,
                         lo: p.lo,
@@ -235,7 +240,7 @@ impl WithSimd for &Pointwise {
                     with_pixels!(count, N => {
                         let pixels: [*const f32; N] = std::array::from_fn(|i| {
                             let (y, x) = ((done + i) / p.width, (done + i) % p.width);
-                            p.a.offset(y as isize * p.a_row + x as isize * p.a_pixel)
+                            p.a.wrapping_offset(y as isize * p.a_row + x as isize * p.a_pixel)
                         });
                         column.tile::<S, N>(simd, std::iter::once((0, pixels, p.k)));
                     });
@@ -272,17 +277,20 @@ impl WithSimd for &Conv {
                     // and only taps inside the image are read.
                     unsafe {
                         let column = Column {
-                            weights: p.b.add(first / BLOCK * p.b_panel + first % BLOCK),
+                            weights: p.b.wrapping_add(first / BLOCK * p.b_panel + first % BLOCK),
                             stride: BLOCK,
-                            bias: p.bias.add(first),
-                            output: p.output.offset(y as isize * p.output_row + x as isize * p.output_pixel).add(first),
+                            bias: p.bias.wrapping_add(first),
+                            output: p
+                                .output
+                                .wrapping_offset(y as isize * p.output_row + x as isize * p.output_pixel)
+                                .wrapping_add(first),
                             output_pixel: p.output_pixel,
                             residual: if p.residual.is_null() {
                                 p.residual
                             } else {
                                 p.residual
-                                    .offset(y as isize * p.residual_row + x as isize * p.residual_pixel)
-                                    .add(first)
+                                    .wrapping_offset(y as isize * p.residual_row + x as isize * p.residual_pixel)
+                                    .wrapping_add(first)
                             },
                             residual_pixel: p.residual_pixel,
                             lo: p.lo,
@@ -293,7 +301,7 @@ impl WithSimd for &Conv {
                             let runs = rows.clone().flat_map(|ky| taps.clone().map(move |kx| (ky, kx))).map(|(ky, kx)| {
                                 let row = (ky as usize * p.kernel_width + kx as usize) * p.channels;
                                 let pixels: [*const f32; N] = std::array::from_fn(|i| {
-                                    p.input.offset((top + ky) * p.input_row + (left(x + i) + kx) * p.input_pixel)
+                                    p.input.wrapping_offset((top + ky) * p.input_row + (left(x + i) + kx) * p.input_pixel)
                                 });
                                 (row, pixels, p.channels)
                             });
@@ -325,13 +333,14 @@ impl<const STRIDE: usize> Strided<'_, STRIDE> {
         unsafe {
             let mut acc = [load(simd, weights, S::F32_LANES); COLUMNS];
             for ky in (0..3).filter(|ky| (0..p.height as isize).contains(&(top + ky))) {
-                let row = p.input.offset((top + ky) * p.input_row).add(channel);
+                let row = p.input.wrapping_offset((top + ky) * p.input_row).wrapping_add(channel);
                 for kx in 0..3 {
-                    let weight = load(simd, weights.add((1 + ky as usize * 3 + kx as usize) * BLOCK), S::F32_LANES);
+                    let weight =
+                        load(simd, weights.wrapping_add((1 + ky as usize * 3 + kx as usize) * BLOCK), S::F32_LANES);
                     for (q, acc) in acc.iter_mut().enumerate().take(count) {
                         let column = left + (q * STRIDE) as isize + kx;
                         if (0..p.width as isize).contains(&column) {
-                            let mut input = load(simd, row.offset(column * p.input_pixel), lanes);
+                            let mut input = load(simd, row.wrapping_offset(column * p.input_pixel), lanes);
                             if p.clamp_input != 0 {
                                 input = raise(simd, input, simd.splat_f32s(p.input_lo));
                             }
@@ -344,11 +353,19 @@ impl<const STRIDE: usize> Strided<'_, STRIDE> {
                 let (row, column) = (y as isize, (x + q) as isize);
                 let mut v = sum;
                 if !p.residual.is_null() {
-                    let residual = p.residual.offset(row * p.residual_row + column * p.residual_pixel).add(channel);
+                    let residual = p
+                        .residual
+                        .wrapping_offset(row * p.residual_row + column * p.residual_pixel)
+                        .wrapping_add(channel);
                     v = simd.add_f32s(v, load(simd, residual, lanes));
                 }
                 v = lower(simd, raise(simd, v, simd.splat_f32s(p.lo)), simd.splat_f32s(p.hi));
-                store(simd, p.output.offset(row * p.output_row + column * p.output_pixel).add(channel), lanes, v);
+                store(
+                    simd,
+                    p.output.wrapping_offset(row * p.output_row + column * p.output_pixel).wrapping_add(channel),
+                    lanes,
+                    v,
+                );
             }
         }
     }
@@ -369,7 +386,7 @@ impl<const STRIDE: usize> WithSimd for Strided<'_, STRIDE> {
                         let lanes = (p.channels - first - lane).min(S::F32_LANES);
                         // SAFETY: the contract of the kernel (kernels/README.md).
                         unsafe {
-                            let weights = p.weights.add(block * 10 * BLOCK + lane);
+                            let weights = p.weights.wrapping_add(block * 10 * BLOCK + lane);
                             self.tile(simd, (y, x), first + lane, lanes, weights);
                         }
                     }

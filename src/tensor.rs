@@ -3,6 +3,9 @@
 use crate::buffer::LINE;
 use crate::error::{Error, Result};
 
+/// The largest size or stride of an image, in elements.
+const LARGEST: usize = isize::MAX as usize / 8;
+
 /// Where the pixels of one NHWC image lie in a slice: channel `c` of pixel (`y`, `x`) is element
 /// `y * row_stride + x * pixel_stride + c`. Sizes and strides count elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +41,36 @@ impl Layout {
         self.height.saturating_mul(self.width)
     }
 
+    /// The same image with every stride that is never used (of a single pixel, a single row, no element) as if there were
+    /// no gaps, so that strides times small numbers fit the address space.
+    pub(crate) const fn without_unused_strides(mut self) -> Self {
+        if self.is_empty() {
+            (self.pixel_stride, self.row_stride) = (0, 0);
+            return self;
+        }
+        match (self.height, self.width) {
+            (1, 1) => (self.pixel_stride, self.row_stride) = (self.channels, self.channels),
+            (1, width) => self.row_stride = width * self.pixel_stride,
+            (_, 1) => self.pixel_stride = self.row_stride,
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether the image has no element.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.height == 0 || self.width == 0 || self.channels == 0
+    }
+
     /// Elements from the first to one past the last that belongs to the image; `None` where the layout is malformed
     /// (strides that overlap, sizes that overflow).
     fn extent(&self) -> Option<usize> {
-        if self.height == 0 || self.width == 0 || self.channels == 0 {
+        // Whatever is computed from two of the numbers has room: an image without elements may have any other size.
+        let numbers = [self.height, self.width, self.channels, self.pixel_stride, self.row_stride];
+        if numbers.iter().any(|&number| number > LARGEST) {
+            return None;
+        }
+        if self.is_empty() {
             return Some(0);
         }
         let row = (self.width - 1).checked_mul(self.pixel_stride)?.checked_add(self.channels)?;
@@ -49,7 +78,7 @@ impl Layout {
             return None;
         }
         let extent = (self.height - 1).checked_mul(self.row_stride)?.checked_add(row)?;
-        (extent <= isize::MAX as usize / 8).then_some(extent)
+        (extent <= LARGEST).then_some(extent)
     }
 
     fn check(&self, what: &str, length: usize) -> Result<()> {
@@ -57,7 +86,7 @@ impl Layout {
             return Err(Error::shape(
                 what,
                 format!("{self:?}"),
-                "a pixel stride of at least the channels and a row stride that holds the row",
+                "a pixel stride of at least the channels, a row stride that holds the row, and sizes that fit the address space",
             ));
         };
         if length < extent {
@@ -105,7 +134,11 @@ impl<'a> View<'a> {
 
     /// The channels of pixel (`y`, `x`), both inside the image.
     pub fn pixel(&self, y: usize, x: usize) -> &'a [f32] {
-        &self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..self.layout.channels]
+        match self.layout.channels {
+            // There may be no data at all.
+            0 => &[],
+            channels => &self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..channels],
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> *const f32 {
@@ -139,7 +172,10 @@ impl<'a> ViewMut<'a> {
 
     /// The channels of pixel (`y`, `x`), both inside the image.
     pub fn pixel_mut(&mut self, y: usize, x: usize) -> &mut [f32] {
-        &mut self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..self.layout.channels]
+        match self.layout.channels {
+            0 => &mut [],
+            channels => &mut self.data[y * self.layout.row_stride + x * self.layout.pixel_stride..][..channels],
+        }
     }
 
     pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {

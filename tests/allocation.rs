@@ -39,13 +39,13 @@ fn a_run_allocates_nothing() {
         let config = Config { width: 0.25, resolution: paper.resolution.min(128), ..paper };
         let network = Network::new(name, &config).unwrap();
         let shape = network.input();
-        let input = HashWeights::image(shape.height, shape.width, shape.channels);
+        let input = HashWeights::image(shape.height, shape.width, shape.channels).unwrap();
         for (isa, threads) in Isa::supported().into_iter().flat_map(|isa| [1, 2].map(|threads| (isa, threads))) {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let plan =
                 Plan::new(network.clone(), &HashWeights, Options { isa: Some(isa), threads, ..Options::default() });
             let plan = plan.unwrap();
-            let (mut workspace, mut logits) = (plan.workspace(), vec![0.0; plan.output_len()]);
+            let (mut workspace, mut logits) = (plan.workspace().unwrap(), vec![0.0; plan.output_len()]);
             let serial: &dyn Parallel = &Serial;
             for (place, parallel) in [("the calling thread", serial), ("a pool", &Rayon::new(&pool))] {
                 let mut run = || plan.run_on(parallel, &mut workspace, &input, &mut logits).unwrap();

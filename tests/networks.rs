@@ -49,19 +49,19 @@ fn plan(network: Network, options: Options) -> Plan {
 
 fn image(network: &Network) -> Vec<f32> {
     let shape = network.input();
-    HashWeights::image(shape.height, shape.width, shape.channels)
+    HashWeights::image(shape.height, shape.width, shape.channels).unwrap()
 }
 
 fn logits(plan: &Plan, input: &[f32]) -> Vec<f32> {
     let mut output = vec![0.0; plan.output_len()];
-    plan.run(&mut plan.workspace(), input, &mut output).unwrap();
+    plan.run(&mut plan.workspace().unwrap(), input, &mut output).unwrap();
     output
 }
 
 #[cfg(feature = "rayon")]
 fn logits_on(plan: &Plan, threads: &dyn Parallel, input: &[f32]) -> Vec<f32> {
     let mut output = vec![0.0; plan.output_len()];
-    plan.run_on(threads, &mut plan.workspace(), input, &mut output).unwrap();
+    plan.run_on(threads, &mut plan.workspace().unwrap(), input, &mut output).unwrap();
     output
 }
 
@@ -100,7 +100,7 @@ fn every_layer_is_that_of_other_peoples_code() {
             layers.iter().filter(|row| row["network"] == name).map(|row| (row["layer"], row)).collect();
         let plan = plan(network.clone(), Options { observed: true, ..Options::default() });
         let mut output = vec![0.0; plan.output_len()];
-        plan.run_observed(&mut plan.workspace(), &image(&network), &mut output, &mut |index, views| {
+        plan.run_observed(&mut plan.workspace().unwrap(), &image(&network), &mut output, &mut |index, views| {
             let layer = &network.layers()[index];
             let Some(row) = expected.get(layer.name.as_str()) else { return };
             let want: f64 = row["l2"].parse().unwrap();
@@ -126,7 +126,7 @@ fn every_layer_is_that_of_other_peoples_code() {
 fn by_reference(network: &Network, folded: &[Option<Folded>], input: &[f32]) -> Vec<f32> {
     let mut tensors = vec![input.to_vec()];
     for (layer, folded) in network.layers().iter().zip(folded) {
-        let (x, shape) = (&tensors[layer.input], network.shape(layer.input));
+        let (x, shape) = (&tensors[layer.input], network.shape(layer.input).unwrap());
         let image = (shape.height, shape.width, shape.channels);
         let residual = layer.residual.map(|tensor| &tensors[tensor][..]);
         let clamp = match layer.activation {
@@ -279,7 +279,7 @@ fn a_backbone_gives_the_features() {
         let mut want = Vec::new();
         let mut output = vec![0.0; observed.output_len()];
         observed
-            .run_observed(&mut observed.workspace(), &input, &mut output, &mut |layer, views| {
+            .run_observed(&mut observed.workspace().unwrap(), &input, &mut output, &mut |layer, views| {
                 if layer + 1 == pooling {
                     let shape = views[0].layout();
                     let pixels = (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x)));
@@ -401,11 +401,23 @@ fn a_run_refuses_what_does_not_fit() {
     let network = small_networks().remove(0);
     let one = plan(network.clone(), Options::default());
     let (input, mut output) = (image(&network), vec![0.0; 11]);
-    assert!(one.run(&mut one.workspace(), &input[1..], &mut output).unwrap_err().to_string().contains("28 x 28 x 1"));
-    assert!(one.run(&mut one.workspace(), &input, &mut output[1..]).unwrap_err().to_string().contains("1 x 11"));
+    assert!(
+        one.run(&mut one.workspace().unwrap(), &input[1..], &mut output)
+            .unwrap_err()
+            .to_string()
+            .contains("28 x 28 x 1")
+    );
+    assert!(
+        one.run(&mut one.workspace().unwrap(), &input, &mut output[1..]).unwrap_err().to_string().contains("1 x 11")
+    );
     let two = plan(network, Options { batch: 2, ..Options::default() });
-    assert!(one.run(&mut two.workspace(), &input, &mut output).unwrap_err().to_string().contains("Plan::workspace"));
-    let observed = one.run_observed(&mut one.workspace(), &input, &mut output, &mut |_, _| ());
+    assert!(
+        one.run(&mut two.workspace().unwrap(), &input, &mut output)
+            .unwrap_err()
+            .to_string()
+            .contains("Plan::workspace")
+    );
+    let observed = one.run_observed(&mut one.workspace().unwrap(), &input, &mut output, &mut |_, _| ());
     assert!(observed.unwrap_err().to_string().contains("observed"));
 }
 

@@ -41,7 +41,7 @@ fn probabilities(weights: &str, photos: &[PathBuf]) -> Option<Vec<Vec<f32>>> {
     let run = |input: &[f32], options: Options| {
         let plan = Plan::new(network.clone(), &file, options).unwrap();
         let mut logits = vec![0.0; plan.output_len()];
-        plan.run(&mut plan.workspace(), input, &mut logits).unwrap();
+        plan.run(&mut plan.workspace().unwrap(), input, &mut logits).unwrap();
         logits
     };
     let together = run(&images.concat(), Options { batch: images.len(), ..Options::default() });

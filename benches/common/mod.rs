@@ -22,7 +22,11 @@ pub fn layers() -> Vec<(Layer, Shape)> {
     networks()
         .iter()
         .flat_map(|network| {
-            network.layers().iter().map(|layer| (layer.clone(), network.shape(layer.input))).collect::<Vec<_>>()
+            network
+                .layers()
+                .iter()
+                .filter_map(|layer| Some((layer.clone(), network.shape(layer.input)?)))
+                .collect::<Vec<_>>()
         })
         .collect()
 }

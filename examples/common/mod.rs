@@ -193,9 +193,9 @@ impl Setup {
     }
 
     /// The image that goes with the hash weights.
-    pub fn hash_image(&self) -> Vec<f32> {
+    pub fn hash_image(&self) -> Result<Vec<f32>, Failure> {
         let shape = self.network.input();
-        HashWeights::image(shape.height, shape.width, shape.channels)
+        Ok(HashWeights::image(shape.height, shape.width, shape.channels)?)
     }
 }
 

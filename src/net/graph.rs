@@ -144,7 +144,7 @@ impl Network {
 
     /// The shape of the last layer's output: 1 x 1 x classes, or that of the features of a backbone.
     pub fn output(&self) -> Shape {
-        self.shape(self.layers.len())
+        self.shape_of(self.layers.len())
     }
 
     /// Outputs: the classes.
@@ -165,8 +165,13 @@ impl Network {
         &self.head
     }
 
-    /// The shape of a tensor.
-    pub fn shape(&self, tensor: TensorId) -> Shape {
+    /// The shape of a tensor; `None` where the network has no such tensor.
+    pub fn shape(&self, tensor: TensorId) -> Option<Shape> {
+        tensor.checked_sub(1).map_or(Some(self.input), |layer| Some(self.layers.get(layer)?.output))
+    }
+
+    /// The shape of a tensor that the network has, such as one that a layer reads.
+    pub(crate) fn shape_of(&self, tensor: TensorId) -> Shape {
         tensor.checked_sub(1).map_or(self.input, |layer| self.layers[layer].output)
     }
 
@@ -197,7 +202,7 @@ impl Layer {
 
 /// How windows are placed on an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// The same padding on each side: half the window.
     Symmetric,
     /// TensorFlow's SAME: as many outputs as strides fit, the odd pixel after.
@@ -234,7 +239,7 @@ impl Place {
 }
 
 /// Builds a network layer by layer; each call appends one and returns its output.
-pub(super) struct Builder {
+pub(crate) struct Builder {
     network: Network,
     place: Place,
     epsilon: f64,
@@ -242,7 +247,7 @@ pub(super) struct Builder {
 
 /// What every convolution has: its name, the names of its parameters, its activation.
 #[derive(Clone, Copy)]
-pub(super) struct Named<'a> {
+pub(crate) struct Named<'a> {
     layer: &'a str,
     weights: &'a str,
     /// Empty where there is no batch normalisation.
@@ -264,7 +269,7 @@ impl Builder {
     }
 
     fn windowed(&self, input: TensorId, window: usize, stride: usize, place: Place) -> Result<(Padding, usize, usize)> {
-        let image = self.network.shape(input);
+        let image = self.network.shape_of(input);
         let padding = place.padding(image, window, stride);
         let (height, width) =
             padding.output((image.height, image.width), (window, window), stride).ok_or_else(|| {
@@ -292,9 +297,15 @@ impl Builder {
         })
     }
 
+    /// The shape of a tensor.
+    #[cfg(test)]
+    pub fn shape(&self, tensor: TensorId) -> Shape {
+        self.network.shape_of(tensor)
+    }
+
     /// Channels of a tensor.
     pub fn channels(&self, tensor: TensorId) -> usize {
-        self.network.shape(tensor).channels
+        self.network.shape_of(tensor).channels
     }
 
     pub fn conv(
@@ -347,7 +358,7 @@ impl Builder {
 
     /// The sum of two tensors.
     pub fn add(&mut self, name: &str, a: TensorId, b: TensorId) -> TensorId {
-        self.plain(name, Op::Add, a, Some(b), self.network.shape(a))
+        self.plain(name, Op::Add, a, Some(b), self.network.shape_of(a))
     }
 
     /// A layer without parameters or activation.
@@ -365,7 +376,7 @@ impl Builder {
     }
 
     pub fn pointwise(&mut self, named: Named<'_>, input: TensorId, channels: usize) -> TensorId {
-        let image = self.network.shape(input);
+        let image = self.network.shape_of(input);
         let shape = [channels, image.channels, 1, 1];
         self.weighted(named, Op::Pointwise { stride: 1 }, input, shape, Shape { channels, ..image })
     }
@@ -373,7 +384,7 @@ impl Builder {
     /// Global average pooling and the classifier with its bias; ends the network.
     pub fn head(mut self, names: [&str; 3], input: TensorId, classes: usize) -> Network {
         let [pool, classifier, weights] = names;
-        let channels = self.network.shape(input).channels;
+        let channels = self.network.shape_of(input).channels;
         let pooled = Shape { height: 1, width: 1, channels };
         let pooled = self.plain(pool, Op::GlobalAveragePool, input, None, pooled);
         let output = Shape { height: 1, width: 1, channels: classes };

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod digits;
-mod graph;
+pub(crate) mod graph;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod names;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 pub use graph::{Layer, Network, Norm, Op, Parameters, Shape, TensorId};
 pub use names::Scheme;
-pub(crate) use names::{Keys, keys, older};
+pub(crate) use names::{Axes, Keys, keys, older};
 
 use crate::error::{Error, Result};
 

@@ -1,6 +1,5 @@
 //! What each source of weights calls the tensors of a layer, with the axes of its kernels.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Layer, Name, Network, Op, Parameters};
@@ -59,16 +58,14 @@ impl Axes {
         }
     }
 
-    /// The kernel of `parameters` with its axes in PyTorch's order.
-    pub fn to_torch<'a>(self, values: Cow<'a, [f32]>, parameters: &Parameters) -> Cow<'a, [f32]> {
+    /// Where element `i` in PyTorch's order lies in a kernel of `parameters`.
+    pub fn index(self, i: usize, parameters: &Parameters) -> usize {
         let [outputs, inputs, height, width] = parameters.shape;
         let taps = height * width;
         match self {
-            Axes::Torch => values,
+            Axes::Torch => i,
             // Depthwise kernels have one input: (tap, output) and (tap, input, output) are one order.
-            Axes::TensorFlow => (0..values.len())
-                .map(|i| values[(i % taps * inputs + i / taps % inputs) * outputs + i / (taps * inputs)])
-                .collect(),
+            Axes::TensorFlow => (i % taps * inputs + i / taps % inputs) * outputs + i / (taps * inputs),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Builder<'_> {
 
     /// The kernel of a pointwise layer.
     fn pointwise_kernel(&self, layer: &Layer) -> Result<&'static PointwiseKernel> {
-        let (input, output) = (self.network.shape(layer.input), layer.output);
+        let (input, output) = (self.network.shape_of(layer.input), layer.output);
         let pixels = self.batch * output.height * output.width;
         let threads = if cut_by_channels(pixels) { self.schedules.tasks(layer.macs() * self.batch as u64) } else { 1 };
         select::shared_pointwise(self.kernels, pixels, input.channels, output.channels, threads)
@@ -92,7 +92,7 @@ impl Builder<'_> {
     fn row_parts(&self, item: &Item) -> Vec<Part> {
         let layers = self.network.layers();
         let macs = item.stages.iter().map(|stage| layers[stage.layer].macs()).sum::<u64>() * self.batch as u64;
-        let rows = self.batch * self.network.shape(item.output).height;
+        let rows = self.batch * self.network.shape_of(item.output).height;
         cut(rows, 1, self.schedules.tasks(macs)).map(Part::Rows).collect()
     }
 
@@ -144,7 +144,7 @@ impl Builder<'_> {
     fn work(&self, stage: &Stage, arena: &mut Arena) -> Result<Work> {
         let (index, pre_relu) = (stage.layer, stage.pre_relu);
         let layer = &self.network.layers()[index];
-        let (input, output) = (self.network.shape(layer.input), layer.output);
+        let (input, output) = (self.network.shape_of(layer.input), layer.output);
         let folded = || {
             let folded = self.folded.get(index).and_then(Option::as_ref);
             folded.ok_or_else(|| Error::shape(format!("weights of {}", layer.name), "none", "folded weights"))

@@ -76,6 +76,8 @@ pub(super) fn lay_out(
     let tight = |shape: Shape| Layout::tight(shape.height, shape.width, shape.channels);
     let mut last_read = vec![0; count + 1];
     for (index, item) in items.iter().enumerate() {
+        // What nothing reads still has to keep its memory to itself while it is written.
+        last_read[item.output] = index;
         for tensor in item.reads() {
             last_read[tensor] = index;
         }
@@ -100,7 +102,7 @@ pub(super) fn lay_out(
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
     };
     for (index, item) in items.iter().enumerate() {
-        let (tensor, shape) = (item.output, network.shape(item.output));
+        let (tensor, shape) = (item.output, network.shape_of(item.output));
         memory.places[tensor] = Some(if tensor == count {
             Place { region: Region::Output, layout: tight(shape), full_height: shape.height }
         } else {

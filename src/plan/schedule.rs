@@ -62,7 +62,7 @@ impl Schedules {
         let inverted = match (&ops[..], layers) {
             ([first, Op::Depthwise { .. }, last], [expand, _, project]) if pointwise(first) && pointwise(last) => {
                 let (input, [expanded, output]) =
-                    (network.shape(all[*expand].input), [expand, project].map(|&l| all[l].output));
+                    (network.shape_of(all[*expand].input), [expand, project].map(|&l| all[l].output));
                 expanded.channels > input.channels.max(output.channels)
             }
             _ => false,

@@ -7,6 +7,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{Weights, scheme};
+use crate::buffer::collect;
 use crate::error::{Error, Result};
 use crate::net::{Activation, Config, Flavor, Name, Network, Scheme};
 
@@ -111,14 +112,21 @@ impl Weights for SafetensorsWeights<'_> {
         }
         let data = tensor.data();
         let halves = || data.chunks_exact(2).map(|bytes| [bytes[0], bytes[1]]);
+        let owned = |length: usize, values: &mut dyn Iterator<Item = f32>| match collect(name, length, values) {
+            Ok(values) => Ok(Cow::Owned(values)),
+            Err(why) => Err(why.to_string()),
+        };
         let values: Cow<'_, [f32]> = match tensor.dtype() {
             Dtype::F32 => match bytemuck::try_cast_slice(data) {
                 Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
                 // Not on a boundary of four bytes, or in the other order.
-                _ => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                _ => owned(
+                    data.len() / 4,
+                    &mut data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+                )?,
             },
-            Dtype::F16 => halves().map(|bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-            Dtype::BF16 => halves().map(|bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
+            Dtype::F16 => owned(data.len() / 2, &mut halves().map(|bytes| f16::from_le_bytes(bytes).to_f32()))?,
+            Dtype::BF16 => owned(data.len() / 2, &mut halves().map(|bytes| bf16::from_le_bytes(bytes).to_f32()))?,
             other => return Err(format!("type {other:?}, expected F32, F16 or BF16")),
         };
         match values.iter().position(|value| !value.is_finite()) {

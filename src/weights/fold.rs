@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::Weights;
+use crate::buffer::room;
 use crate::error::{Error, Result};
-use crate::net::{Keys, Layer, Network, Norm, Scheme, keys, older};
+use crate::net::{Axes, Keys, Layer, Network, Norm, Parameters, Scheme, keys, older};
 
 /// The weights of one layer as the kernels take them: batch normalisation folded in, subnormal weights flushed.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,7 @@ pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded
     let names: BTreeSet<String> = source.names().into_iter().collect();
     let scheme = scheme(network, &source.names());
     let mut reader = Reader { network, source, scheme, names, used: BTreeSet::new(), problems: Vec::new() };
-    let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect();
+    let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect::<Result<_>>()?;
     for keys in network.head().iter().filter_map(|layer| keys(network.architecture(), scheme, layer)) {
         let unread = [keys.weights, keys.bias].map(|name| reader.name(name));
         reader.used.extend(unread);
@@ -45,6 +46,14 @@ pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded
         true => Ok(folded),
         false => Err(Error::Weights { network: network.name().into(), problems: reader.problems }),
     }
+}
+
+/// What is read for one layer.
+struct Tensors<'a> {
+    weights: Cow<'a, [f32]>,
+    axes: Axes,
+    /// Factor and summand of each output.
+    scale_shift: Vec<(f64, f64)>,
 }
 
 struct Reader<'a> {
@@ -74,8 +83,31 @@ impl<'a> Reader<'a> {
         older(&name).filter(|older| self.names.contains(older)).unwrap_or(name)
     }
 
-    fn layer(&mut self, layer: &Layer) -> Option<Folded> {
-        let parameters = layer.parameters.as_ref()?;
+    /// The layer's weights, or `None` where it has none or something is wrong with them; an error where there is no room.
+    fn layer(&mut self, layer: &Layer) -> Result<Option<Folded>> {
+        let Some((tensors, parameters)) =
+            layer.parameters.as_ref().and_then(|all| Some((self.tensors(layer, all)?, all)))
+        else {
+            return Ok(None);
+        };
+        let Tensors { weights, axes, scale_shift } = tensors;
+        let mut folded = room(&layer.name, weights.len())?;
+        let mut flushed = 0;
+        let per_output = weights.len() / scale_shift.len().max(1);
+        for (output, &(scale, _)) in scale_shift.iter().enumerate() {
+            folded.extend((output * per_output..(output + 1) * per_output).map(|i| {
+                let folded = (f64::from(weights[axes.index(i, parameters)]) * scale) as f32;
+                let subnormal = folded.is_subnormal();
+                flushed += usize::from(subnormal);
+                if subnormal { 0.0 } else { folded }
+            }));
+        }
+        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
+        Ok(Some(Folded { weights: folded, bias, flushed }))
+    }
+
+    /// The tensors of a layer with `parameters`; `None` where something is wrong with them.
+    fn tensors(&mut self, layer: &Layer, parameters: &Parameters) -> Option<Tensors<'a>> {
         let Some(Keys { weights, bias, norm, axes }) = keys(self.network.architecture(), self.scheme, layer) else {
             self.problems.push(format!("{}: {:?} has no names for this layer", layer.name, self.scheme));
             return None;
@@ -106,17 +138,7 @@ impl<'a> Reader<'a> {
                 *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
             }
         }
-        let weights = axes.to_torch(weights?, parameters);
-        let (mut folded, mut flushed) = (Vec::with_capacity(weights.len()), 0);
-        for (weights, &(scale, _)) in weights.chunks(weights.len() / outputs).zip(&scale_shift) {
-            folded.extend(weights.iter().map(|&weight| {
-                let folded = (f64::from(weight) * scale) as f32;
-                let subnormal = folded.is_subnormal();
-                flushed += usize::from(subnormal);
-                if subnormal { 0.0 } else { folded }
-            }));
-        }
-        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
-        Some(Folded { weights: folded, bias, flushed })
+        let weights = weights?;
+        Some(Tensors { weights, axes, scale_shift })
     }
 }

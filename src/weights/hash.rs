@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use super::Weights;
+use crate::buffer::collect;
+use crate::error::{Error, Result};
 
 /// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
 /// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's
@@ -34,27 +36,31 @@ pub fn hash_of_bits(values: &[f32]) -> u64 {
 
 impl HashWeights {
     /// The image that goes with the weights: `height` x `width` x `channels`, NHWC, values in -1..1. The sequence runs
-    /// in the order channel, row, column.
-    pub fn image(height: usize, width: usize, channels: usize) -> Vec<f32> {
-        let mut image = vec![0.0; height * width * channels];
-        for (i, u) in uniform("input", image.len()).enumerate() {
+    /// in the order channel, row, column. An error where there is no room for it.
+    pub fn image(height: usize, width: usize, channels: usize) -> Result<Vec<f32>> {
+        let length = [height, width, channels].into_iter().try_fold(1, usize::checked_mul);
+        let length = length.ok_or_else(|| Error::memory("image", usize::MAX))?;
+        let mut image = collect("image", length, std::iter::repeat(0.0))?;
+        for (i, u) in uniform("input", length).enumerate() {
             let (channel, pixel) = (i / (height * width), i % (height * width));
             image[pixel * channels + channel] = (2.0 * u - 1.0) as f32;
         }
-        image
+        Ok(image)
     }
 }
 
 impl Weights for HashWeights {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
-        let count: usize = shape.iter().product();
+        let count = shape.iter().try_fold(1, |product: usize, &size| product.checked_mul(size));
+        let count = count.ok_or_else(|| format!("shape {shape:?}, expected one that fits the address space"))?;
         // Kernels have more than one axis; the vectors are those of the normalisation and the biases.
-        let bound = (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt();
+        let bound = (6.0 / shape.iter().skip(1).map(|&size| size as f64).product::<f64>()).sqrt();
         let value = |u: f64| match name.rsplit('.').next() {
             Some("weight") if shape.len() > 1 => (2.0 * u - 1.0) * bound,
             Some("weight" | "running_var") => 0.75 + 0.5 * u,
             _ => 0.2 * (u - 0.5),
         };
-        Ok(uniform(name, count).map(|u| value(u) as f32).collect())
+        let values = collect(name, count, uniform(name, count).map(|u| value(u) as f32));
+        values.map(Cow::Owned).map_err(|_| format!("{} bytes of memory are not to be had", 4 * count as u128))
     }
 }
