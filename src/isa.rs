@@ -99,7 +99,8 @@ impl Isa {
 /// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits:
 /// Zen 4 (AMD family 19h with AVX-512).
 pub(crate) fn halves_wide_vectors() -> bool {
-    #[cfg(target_arch = "x86_64")]
+    // An interpreter has no CPUID, and no wide vectors.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::__cpuid;
         use std::sync::OnceLock;
@@ -112,7 +113,7 @@ pub(crate) fn halves_wide_vectors() -> bool {
             amd && family == 0x19
         })
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(not(target_arch = "x86_64"), miri))]
     false
 }
 

@@ -25,7 +25,9 @@ fn network(resolution: usize, drafts: &[Draft]) -> Network {
     let mut tensors: Vec<TensorId> = vec![0];
     for (index, &(kind, from, other, channels, activation)) in drafts.iter().enumerate() {
         // Mostly the last tensor, so that chains grow long enough to be fused.
-        let pick = |choice: usize| tensors[if choice % 4 > 0 { tensors.len() - 1 } else { choice / 4 % tensors.len() }];
+        let pick = |choice: usize| {
+            tensors[if choice.is_multiple_of(4) { choice / 4 % tensors.len() } else { tensors.len() - 1 }]
+        };
         let (x, y) = (pick(from), pick(other));
         let (layer, norm) = (format!("l{index}"), format!("n{index}"));
         let named = Named::new(&layer, &layer, &norm, ACTIVATIONS[activation % 3]);
