@@ -316,7 +316,11 @@ fn a_file_without_the_classifier_is_a_backbone() {
         assert_eq!(classifier.len(), 2, "{name}");
         assert!(is_backbone(&others, name), "{name}");
         for tensor in &classifier {
-            assert!(!is_backbone(&[&others[..], &[tensor.clone()]].concat(), name), "{name} with {}", tensor.0);
+            assert!(
+                !is_backbone(&[&others[..], std::slice::from_ref(tensor)].concat(), name),
+                "{name} with {}",
+                tensor.0
+            );
         }
         assert!(!is_backbone(&[("other".into(), vec![1], vec![0.0])], name), "{name}");
         let bytes = file(&others, &[]);
