@@ -5,7 +5,10 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -30,7 +33,7 @@ struct Arguments {
     /// digits [default: what the weight file or its names say]
     #[arg(long)]
     preprocess: Option<Recipe>,
-    /// Class names, one a line
+    /// Class names: one a line, as many as classes; that of a background class in front may be left out
     #[arg(long)]
     labels: Option<PathBuf>,
     /// Classes to print for each image
@@ -84,6 +87,7 @@ fn classify(
         let start = Instant::now();
         plan.run_on(threads, &mut workspace, &images.concat(), &mut logits)?;
         milliseconds += start.elapsed().as_secs_f64() * 1e3;
+        common::finite(&logits)?;
         all.extend(logits.chunks_exact(plan.network().classes()).map(|logits| {
             let mut p = logits.to_vec();
             softmax(&mut p);
@@ -103,6 +107,22 @@ fn guesses(p: &[f32], names: Option<&[String]>, background: usize, top: usize) -
         p: p[class],
     };
     classes.iter().take(top).map(guess).collect()
+}
+
+/// Reads the names of `classes` classes, of which `background` in front are dropped.
+fn names(path: &Path, classes: usize, background: usize) -> Result<Vec<String>, Failure> {
+    let fail = |why: &dyn Display| format!("--labels {}: {why}", path.display());
+    let text = fs::read_to_string(path).map_err(|why| fail(&why))?;
+    let mut names: Vec<String> = text.trim_end().lines().map(str::to_string).collect();
+    let numbered = classes - background;
+    if names.len() == classes {
+        names.drain(..background);
+    }
+    if names.len() != numbered {
+        let or = if background > 0 { format!(", or {classes} with the background's first") } else { String::new() };
+        return Err(fail(&format_args!("{} names, expected {numbered}{or}; one a line", names.len())).into());
+    }
+    Ok(names)
 }
 
 /// A 28x28 digit as 14 lines of half blocks.
@@ -130,7 +150,9 @@ const SHOW_EVERY: usize = 300;
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let setup = flags.setup(|name| if name == Name::Digits { "embedded" } else { "hash" })?;
+    let setup = flags.setup("embedded")?;
+    let (classes, background) = (setup.classes()?, usize::from(setup.background));
+    let names = arguments.labels.as_deref().map(|path| names(path, classes, background)).transpose()?;
     let digits = setup.name == Name::Digits;
     if arguments.images.is_empty() && !digits {
         return Err(format!("no image for {}: name one or more JPEG or PNG files", setup.name).into());
@@ -138,7 +160,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let resolution = setup.network.input().height;
     let (images, labels) = if arguments.images.is_empty() {
         if resolution != 28 {
-            return Err(format!("--resolution {resolution}: the embedded digits are 28x28; name an image").into());
+            return Err(format!(
+                "the embedded digits are 28x28, the network takes {resolution}x{resolution}: name an image"
+            )
+            .into());
         }
         held_out()?
     } else {
@@ -148,24 +173,21 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         })?;
         if recipe.channels() != setup.network.input().channels {
             let channels = setup.network.input().channels;
-            return Err(format!("--preprocess {recipe}: expected a recipe for {channels} channel(s)").into());
+            return Err(format!(
+                "recipe {recipe} prepares {} channel(s), {} takes {channels}: give another with --preprocess",
+                recipe.channels(),
+                setup.name
+            )
+            .into());
         }
         let load = |path: &PathBuf| recipe.apply(&preprocess::load(path)?, resolution as u32);
         (arguments.images.iter().map(load).collect::<Result<_, _>>()?, Vec::new())
-    };
-    let names = match &arguments.labels {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|why| format!("--labels {}: {why}", path.display()))?;
-            Some(text.lines().map(str::to_string).collect::<Vec<_>>())
-        }
-        None => None,
     };
     // The embedded digits go one by one, as a user's would; the pictures of one call together.
     let batch = if labels.is_empty() { images.len().min(BATCH) } else { 1 };
     let (probabilities, ms_per_image, plan) =
         flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
 
-    let background = usize::from(plan.network().classes() == 1001);
     let file = |i: usize| match arguments.images.get(i) {
         Some(path) => path.display().to_string(),
         None => format!("embedded/{i}"),
@@ -187,35 +209,36 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         images: guessed,
         accuracy,
     };
+    let mut out = io::stdout().lock();
     if flags.json {
-        println!("{}", serde_json::to_string(&report)?);
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
         return Ok(());
     }
     let shown = |i: usize| !labels.is_empty() && i % SHOW_EVERY == SHOW_EVERY / 2;
     for (i, image) in report.images.iter().enumerate() {
         if shown(i) {
-            draw(&images[i]).iter().for_each(|line| println!("{line}"));
+            writeln!(out, "{}", draw(&images[i]).join("\n"))?;
             let Some(guess) = image.top.first() else { continue };
-            println!("digit {i}: {} ({:.2} %), it is {}\n", guess.class, guess.p * 100.0, labels[i]);
+            writeln!(out, "digit {i}: {} ({:.2} %), it is {}\n", guess.class, guess.p * 100.0, labels[i])?;
         } else if labels.is_empty() {
-            println!("{}", image.file);
+            writeln!(out, "{}", image.file)?;
             for guess in &image.top {
                 let name = guess.name.as_deref().unwrap_or("");
-                println!("{:8.3} %  {:4}  {name}", guess.p * 100.0, guess.class);
+                writeln!(out, "{:8.3} %  {:4}  {name}", guess.p * 100.0, guess.class)?;
             }
         }
     }
     let mut kernels: Vec<&str> = plan.describe().flat_map(|line| line.kernels).collect();
     kernels.sort_unstable();
     kernels.dedup();
-    println!("{} on {}: {}", plan.network().name(), plan.isa(), kernels.join(", "));
-    println!("{ms_per_image:.3} ms an image, {} threads", report.threads);
+    writeln!(out, "{} on {}: {}", plan.network().name(), plan.isa(), kernels.join(", "))?;
+    writeln!(out, "{ms_per_image:.3} ms an image, {} threads", report.threads)?;
     if let Some(accuracy) = accuracy {
-        println!("{} digits, {:.1} % right", labels.len(), accuracy * 100.0);
+        writeln!(out, "{} digits, {:.1} % right", labels.len(), accuracy * 100.0)?;
     }
     Ok(())
 }
 
 fn main() -> ExitCode {
-    common::exit(run(&Arguments::parse()))
+    common::main(run)
 }

@@ -19,7 +19,7 @@ struct Arguments {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let setup = flags.setup(|_| "hash")?;
+    let setup = flags.setup("hash")?;
     let (plan, input) = (setup.plan(1)?, setup.hash_image()?);
     let (mut workspace, mut logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
     flags.with_threads(|threads| {
@@ -30,5 +30,5 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
-    common::exit(run(&Arguments::parse()))
+    common::main(run)
 }

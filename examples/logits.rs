@@ -1,9 +1,10 @@
-//! Runs a network once and prints its logits as JSON.
+//! Runs a network once and prints its logits, or the features of a backbone, as JSON.
 //!
 //!     cargo run --release --example logits -- --net mobilenet_v1 --width 0.5 --resolution 160 --flavor tf
 
 mod common;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use common::{Failure, Flags};
 use sepconv::weights::hash_of_bits;
 use serde::Serialize;
 
-/// Runs a network once and prints its logits as one JSON object.
+/// Runs a network once and prints its logits as one JSON object; the features where the weights have no classifier.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -39,45 +40,54 @@ impl<T> PerImage<T> {
 #[derive(Serialize)]
 struct Output {
     n_out: usize,
-    argmax: PerImage<usize>,
+    /// Rows, columns and channels of a backbone's features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shape: Option<[usize; 3]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argmax: Option<PerImage<usize>>,
     sum: PerImage<f64>,
     l2: PerImage<f64>,
     max_abs: PerImage<f32>,
     hash: PerImage<String>,
-    logits: PerImage<Vec<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<PerImage<Vec<f32>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<PerImage<Vec<f32>>>,
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let setup = flags.setup(|_| "hash")?;
-    let shape = setup.network.input();
+    let setup = flags.setup("hash")?;
+    let image = setup.network.input();
     let (images, input) = match arguments.input.as_str() {
         "hash" => (1, setup.hash_image()?),
-        path => common::read_input(Path::new(path), (shape.height, shape.width, shape.channels))?,
+        path => common::read_input(Path::new(path), (image.height, image.width, image.channels))?,
     };
     let plan = setup.plan(images)?;
     let mut logits = vec![0.0; plan.output_len()];
     flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace()?, &input, &mut logits)?))?;
-    if let Some(at) = logits.iter().position(|logit| !logit.is_finite()) {
-        return Err(format!("logit {at} is {}: the input or the weights are beyond f32", logits[at]).into());
-    }
-    let n_out = plan.network().classes();
+    common::finite(&logits)?;
+    let (shape, is_backbone) = (plan.network().output(), setup.is_backbone);
+    let n_out = shape.len();
     let rows: Vec<&[f32]> = logits.chunks_exact(n_out).collect();
     let argmax = |row: &&[f32]| (0..n_out).fold(0, |best, i| if row[i] > row[best] { i } else { best });
     let squares = |row: &&[f32]| row.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>().sqrt();
+    let values = || PerImage::of(rows.iter().map(|row| row.to_vec()).collect());
     let output = Output {
         n_out,
-        argmax: PerImage::of(rows.iter().map(argmax).collect()),
+        shape: is_backbone.then_some([shape.height, shape.width, shape.channels]),
+        argmax: (!is_backbone).then(|| PerImage::of(rows.iter().map(argmax).collect())),
         sum: PerImage::of(rows.iter().map(|row| row.iter().copied().map(f64::from).sum()).collect()),
         l2: PerImage::of(rows.iter().map(squares).collect()),
         max_abs: PerImage::of(rows.iter().map(|row| row.iter().fold(0.0, |most: f32, y| most.max(y.abs()))).collect()),
         hash: PerImage::of(rows.iter().map(|row| format!("{:016x}", hash_of_bits(row))).collect()),
-        logits: PerImage::of(rows.iter().map(|row| row.to_vec()).collect()),
+        logits: (!is_backbone).then(values),
+        features: is_backbone.then(values),
     };
-    println!("{}", serde_json::to_string(&output)?);
+    writeln!(io::stdout(), "{}", serde_json::to_string(&output)?)?;
     Ok(())
 }
 
 fn main() -> ExitCode {
-    common::exit(run(&Arguments::parse()))
+    common::main(run)
 }

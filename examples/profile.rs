@@ -12,6 +12,7 @@ mod peak;
 mod plot;
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.rounds == 0 {
         return Err("--rounds 0: expected at least 1".into());
     }
-    let setup = flags.setup(|_| "hash")?;
+    let setup = flags.setup("hash")?;
     let start = Instant::now();
     let plan = setup.plan(1)?;
     let built = start.elapsed();
@@ -135,26 +136,32 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let title = format!("{}, {}, {} thread(s)", plan.network().name(), plan.isa(), flags.threads);
         draw(path, &title, plan.network(), &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
     }
+    let mut out = io::stdout().lock();
     if flags.json {
-        println!("{}", serde_json::to_string(&lines)?);
+        writeln!(out, "{}", serde_json::to_string(&lines)?)?;
         return Ok(());
     }
-    println!(
+    writeln!(
+        out,
         "{:<26} {:<28} {:<26} {:>8} {:>8} {:>8} {:>7} {:>7}",
         "layer", "shape", "kernel", "ms", "apart", "GFLOP/s", "share", "peak"
-    );
+    )?;
     for Line { layer, shape, kernel, ms, gflops, share, of_peak, ms_apart, .. } in &lines {
         let (share, of_peak) = (share * 100.0, of_peak * 100.0);
         let apart = if layer.contains(TOGETHER) { format!("{ms_apart:.3}") } else { String::new() };
         let mut rows = layer.split(TOGETHER).zip(kernel.split(TOGETHER));
         let Some((layer, kernel)) = rows.next() else { continue };
-        println!(
+        writeln!(
+            out,
             "{layer:<26} {shape:<28} {kernel:<26} {ms:>8.3} {apart:>8} {gflops:>8.1} {share:>6.1}% {of_peak:>6.1}%"
-        );
-        rows.for_each(|(layer, kernel)| println!("{:<26} {:<28} {kernel}", format!("+ {layer}"), ""));
+        )?;
+        for (layer, kernel) in rows {
+            writeln!(out, "{:<26} {:<28} {kernel}", format!("+ {layer}"), "")?;
+        }
     }
     let macs = plan.network().macs() as f64;
-    println!(
+    writeln!(
+        out,
         "{:.3} ms ({:.3} with every layer apart), {:.1} GFLOP/s of {:.1}, {} thread(s), {}",
         total * 1e3,
         fastest_apart.iter().sum::<f64>() * 1e3,
@@ -162,14 +169,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         peak / 1e9,
         flags.threads,
         plan.isa()
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "peak of activations {:.2} MB, workspace {:.2} MB, plan built in {:.1} ms (weights read, folded, packed)",
         plan.peak_bytes() as f64 / 1e6,
         plan.workspace_bytes() as f64 / 1e6,
         built.as_secs_f64() * 1e3,
-    );
-    println!("{LAYER_BY_LAYER}");
+    )?;
+    writeln!(out, "{LAYER_BY_LAYER}")?;
     Ok(())
 }
 
@@ -292,5 +300,5 @@ fn draw_bars(page: &plot::Page<'_>, network: &Network, lines: &[Line]) -> Result
 }
 
 fn main() -> ExitCode {
-    common::exit(run(&Arguments::parse()))
+    common::main(run)
 }

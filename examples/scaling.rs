@@ -9,6 +9,7 @@ mod common;
 #[path = "common/peak.rs"]
 mod peak;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -79,7 +80,7 @@ impl Runner {
 }
 
 fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
-    let setup = flags.setup(|_| "hash")?;
+    let setup = flags.setup("hash")?;
     let image = setup.hash_image()?;
     let runner = |threads| {
         let plan = setup.plan_with(Options { threads, ..setup.options })?;
@@ -119,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         return Err("--rounds 0: expected at least 1".into());
     }
     if flags.threads < 2 {
-        return Err(format!("--threads {}: expected at least 2, which are compared with 1", flags.threads).into());
+        return Err("give --threads 2 or more, which are compared with 1".into());
     }
     if let Some(need) = need.filter(|need| !(need.is_finite() && *need >= 0.0)) {
         return Err(format!("--need {need}: expected a ratio of 0 or more, such as 0.93").into());
@@ -128,18 +129,21 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     for flags in flags.for_each_network() {
         table.extend(lines(&flags, rounds)?);
     }
+    let mut out = io::stdout().lock();
     if flags.json {
-        println!("{}", serde_json::to_string(&table)?);
+        writeln!(out, "{}", serde_json::to_string(&table)?)?;
     } else {
         let (network, threads, ms) = ("network", "threads", "ms");
-        println!(
+        writeln!(
+            out,
             "{network:<14} {threads:>7} {ms:>9} {:>8} {:>12} {:>13} {:>6}",
             "speed-up", "loop GFLOP/s", "loop speed-up", "ratio"
-        );
+        )?;
         for Line { network, threads, ms, speed_up, loop_gflops, loop_speed_up, ratio } in &table {
-            println!(
+            writeln!(
+                out,
                 "{network:<14} {threads:>7} {ms:>9.3} {speed_up:>8.2} {loop_gflops:>12.1} {loop_speed_up:>13.2} {ratio:>6.2}"
-            );
+            )?;
         }
     }
     let Some(need) = need else { return Ok(true) };
@@ -148,19 +152,21 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         let (before, Line { network, threads, ms, ratio, .. }) = (&pair[0], &pair[1]);
         if *ratio < need {
             enough = false;
-            eprintln!("{network}, {threads} threads: {ratio:.2} of the loop's speed-up, expected at least {need}");
+            common::complain(format_args!(
+                "{network}, {threads} threads: {ratio:.2} of the loop's speed-up, expected at least {need}"
+            ));
         }
         if *ms > before.ms {
             enough = false;
-            eprintln!("{network}, {threads} threads: {ms:.3} ms, slower than with one thread less, {:.3}", before.ms);
+            common::complain(format_args!(
+                "{network}, {threads} threads: {ms:.3} ms, slower than with one thread less, {:.3}",
+                before.ms
+            ));
         }
     }
     Ok(enough)
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(false) => ExitCode::FAILURE,
-        result => common::exit(result.map(drop)),
-    }
+    common::main(|arguments| Ok(if run(arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }

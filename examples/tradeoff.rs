@@ -7,6 +7,7 @@ mod common;
 #[path = "common/plot.rs"]
 mod plot;
 
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,16 +109,18 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err("--rounds 0: expected at least 1".into());
     }
     let mut points = chosen(flags)?;
+    // The published networks are TF-slim's; those of a weight file have its flavor.
+    let slim = flags.weights.as_deref().is_none_or(|weights| weights == "hash").then_some(Flavor::Slim);
     let mut networks = Vec::with_capacity(points.len());
     for point in &mut points {
         let flags = Flags {
             net: Some(point.network),
             width: Some(point.width),
             resolution: Some(point.resolution),
-            flavor: flags.flavor.or(Some(Flavor::Slim)),
+            flavor: flags.flavor.or(slim),
             ..flags.clone()
         };
-        let setup = flags.setup(|_| "hash")?;
+        let setup = flags.setup("hash")?;
         (point.macs, point.params) = (setup.network.macs(), setup.network.params());
         let plan = setup.plan(1)?;
         let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
@@ -143,11 +146,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let isa = networks[0].0.isa();
     let low_memory = if flags.low_memory { ", low memory" } else { "" };
     let machine = format!("{isa}, {} thread(s){low_memory}", flags.threads);
+    let mut out = io::stdout().lock();
     if flags.json {
         let (isa, threads, low_memory) = (isa.to_string(), flags.threads, flags.low_memory);
-        println!("{}", serde_json::to_string(&Report { isa, threads, low_memory, points: &points })?);
+        writeln!(out, "{}", serde_json::to_string(&Report { isa, threads, low_memory, points: &points })?)?;
     } else {
-        print(&points, &machine);
+        print(&mut out, &points, &machine)?;
     }
     match &arguments.svg {
         Some(path) => draw(path, &points, &machine, arguments.rounds),
@@ -155,21 +159,24 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn print(points: &[Point], machine: &str) {
-    println!(
+fn print(out: &mut impl Write, points: &[Point], machine: &str) -> Result<(), Failure> {
+    writeln!(
+        out,
         "{:<13} {:>5} {:>10} {:>9} {:>9} {:>10} {:>9} {:>7}",
         "network", "width", "resolution", "MMACs", "Mparams", "fastest ms", "median ms", "top-1"
-    );
+    )?;
     for Point { network, width, resolution, macs, params, fastest_ms, median_ms, top1 } in points {
         let (macs, params) = (*macs as f64 / 1e6, *params as f64 / 1e6);
-        println!(
+        writeln!(
+            out,
             "{network:<13} {width:>5?} {resolution:>10} {macs:>9.2} {params:>9.3} {fastest_ms:>10.3} {median_ms:>9.3} \
             {top1:>5.1} %"
-        );
+        )?;
     }
     let count = |name| points.iter().filter(|point| point.network == name).count();
     let (v1, v2) = (count(Name::MobilenetV1), count(Name::MobilenetV2));
-    println!("{v1} points of mobilenet_v1, {v2} of mobilenet_v2; {machine}");
+    writeln!(out, "{v1} points of mobilenet_v1, {v2} of mobilenet_v2; {machine}")?;
+    Ok(())
 }
 
 /// The networks of the chart, with the colours of their narrowest and widest lines.
@@ -242,5 +249,5 @@ fn draw(path: &Path, points: &[Point], machine: &str, rounds: usize) -> Result<(
 }
 
 fn main() -> ExitCode {
-    common::exit(run(&Arguments::parse()))
+    common::main(run)
 }

@@ -11,6 +11,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -86,21 +87,23 @@ impl Table {
     }
 
     /// Prints the rows that lose more than 1 % of the sum, and the sum.
-    fn print(&self) {
+    fn print(&self) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
         let Table { network, question, chosen_ms, best_ms, regret_percent, rows } = self;
-        println!("{network}, {question}");
+        writeln!(out, "{network}, {question}")?;
         let regret = |row: &Row| 100.0 * (row.chosen_ms - row.best_ms) / best_ms;
         let lost: Vec<_> = rows.iter().filter(|row| regret(row) > 1.0).collect();
         if !lost.is_empty() {
             let (what, chosen, best) = ("layers or shape", "chosen", "best");
-            println!("{what:<36} {chosen:<24} {:>8} {best:<24} {:>8} {:>7}", "ms", "ms", "regret");
+            writeln!(out, "{what:<36} {chosen:<24} {:>8} {best:<24} {:>8} {:>7}", "ms", "ms", "regret")?;
         }
         for row in lost {
             let Row { what, chosen, chosen_ms, best, best_ms, .. } = row;
             let regret = regret(row);
-            println!("{what:<36} {chosen:<24} {chosen_ms:>8.3} {best:<24} {best_ms:>8.3} {regret:>5.1} %");
+            writeln!(out, "{what:<36} {chosen:<24} {chosen_ms:>8.3} {best:<24} {best_ms:>8.3} {regret:>5.1} %")?;
         }
-        println!("sum: chosen {chosen_ms:.3} ms, best {best_ms:.3} ms, regret {regret_percent:.2} %\n");
+        writeln!(out, "sum: chosen {chosen_ms:.3} ms, best {best_ms:.3} ms, regret {regret_percent:.2} %\n")?;
+        Ok(())
     }
 }
 
@@ -321,37 +324,37 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     let kernels = flags.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
     let mut report = Report { isa: kernels.isa().to_string(), threads: flags.threads, rounds, tables: Vec::new() };
-    let mut answer = |network, question, rows| {
+    let mut answer = |network, question, rows| -> Result<(), Failure> {
         let table = Table::new(network, question, rows);
         if !flags.json {
-            table.print();
+            table.print()?;
         }
         report.tables.push(table);
+        Ok(())
     };
     for of_network in flags.for_each_network() {
-        let setup = of_network.setup(|_| "hash")?;
-        answer(setup.name, "fusion and strips", fusions(&setup, flags, rounds)?);
-        answer(setup.name, "tile, one thread", tiles(&setup, kernels, rounds)?);
+        let setup = of_network.setup("hash")?;
+        answer(setup.name, "fusion and strips", fusions(&setup, flags, rounds)?)?;
+        answer(setup.name, "tile, one thread", tiles(&setup, kernels, rounds)?)?;
         if flags.threads > 1 {
-            answer(setup.name, "threads", threads(&setup, flags, rounds)?);
+            answer(setup.name, "threads", threads(&setup, flags, rounds)?)?;
         }
     }
     if flags.json {
-        println!("{}", serde_json::to_string(&report)?);
+        writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
     }
     let (mut enough, need) = (true, need.unwrap_or(f64::INFINITY));
     for Table { network, question, regret_percent, .. } in &report.tables {
         if *regret_percent > need {
             enough = false;
-            eprintln!("{network}, {question}: regret {regret_percent:.2} %, expected at most {need} %");
+            common::complain(format_args!(
+                "{network}, {question}: regret {regret_percent:.2} %, expected at most {need} %"
+            ));
         }
     }
     Ok(enough)
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(false) => ExitCode::FAILURE,
-        result => common::exit(result.map(drop)),
-    }
+    common::main(|arguments| Ok(if run(arguments)? { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }

@@ -53,11 +53,11 @@ pub enum Error {
         expected: String,
     },
     /// Tensors of a weight file that do not fit the network: each by name, with what was expected.
-    #[error("the weights do not fit {network}:\n  {}", problems.join("\n  "))]
+    #[error("the weights do not fit {network}:{}", listed(problems))]
     Weights {
         /// The network's name.
         network: String,
-        /// One line a tensor.
+        /// One line a tensor; a message has the first ten, and how many more there are.
         problems: Vec<String>,
     },
     /// The allocator has no room for what the arguments ask for.
@@ -67,6 +67,14 @@ pub enum Error {
         what: String,
         /// Bytes asked for; `usize::MAX` stands for more than the address space holds.
         bytes: usize,
+    },
+    /// Tensors of a weight file under the names of another network.
+    #[error("these weights look like {looks_like}, not {network}: build {looks_like}, or give other weights")]
+    OtherNetwork {
+        /// The network's name.
+        network: String,
+        /// The network that has tensors of these names.
+        looks_like: &'static str,
     },
     /// A weight file that cannot be read.
     #[error("not a readable safetensors file: {why}; fetch or convert it again")]
@@ -85,6 +93,16 @@ impl Error {
     pub(crate) fn memory(what: impl Into<String>, elements: usize) -> Self {
         Error::Memory { what: what.into(), bytes: elements.saturating_mul(size_of::<f32>()) }
     }
+}
+
+/// Problems in one message.
+const LISTED: usize = 10;
+
+/// The first problems, one a line, and how many more there are.
+fn listed(problems: &[String]) -> String {
+    let rest = problems.len().saturating_sub(LISTED);
+    let rest = (rest > 0).then(|| format!("and {rest} more"));
+    problems.iter().take(LISTED).chain(&rest).map(|line| format!("\n  {line}")).collect()
 }
 
 /// What fallible functions of this crate return.

@@ -1,52 +1,16 @@
 //! Weight files: every source's names and layouts, and files that are not what they should be.
 
 mod common;
-
-use std::collections::HashMap;
+#[path = "common/files.rs"]
+mod files;
 
 use common::Numbers;
+use files::{Tensor, file, torch};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use sepconv::net::{Config, Flavor, Name, Network, Op};
+use sepconv::Error;
+use sepconv::net::{Config, Flavor, Name, Network};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
-
-/// A tensor to be written: name, shape, values.
-type Tensor = (String, Vec<usize>, Vec<f32>);
-
-/// `tensors` as a safetensors file.
-fn file(tensors: &[Tensor], metadata: &[(&str, &str)]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(.., values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|((name, shape, _), bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    serialize(views, Some(metadata)).unwrap()
-}
-
-/// The hash weights of `network` as PyTorch would keep them.
-fn torch(network: &Network) -> Vec<Tensor> {
-    let mut tensors = Vec::new();
-    let mut push = |name: String, shape: &[usize]| {
-        let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
-        tensors.push((name, shape.to_vec(), values));
-    };
-    for layer in network.layers() {
-        let Some(parameters) = &layer.parameters else { continue };
-        let linear = layer.op == Op::FullyConnected;
-        push(format!("{}.weight", parameters.name), if linear { &parameters.shape[..2] } else { &parameters.shape });
-        if parameters.bias {
-            push(format!("{}.bias", parameters.name), &parameters.shape[..1]);
-        }
-        for field in ["weight", "bias", "running_mean", "running_var"] {
-            if let Some(norm) = &parameters.norm {
-                push(format!("{}.{field}", norm.name), &parameters.shape[..1]);
-            }
-        }
-    }
-    tensors
-}
 
 fn network(name: Name, flavor: Flavor) -> Network {
     let config = Config { width: 0.25, resolution: 71, flavor, classes: Some(7), ..Config::of(name) };
@@ -247,11 +211,34 @@ fn metadata_decide() {
     let config = weights.config(weights.network().unwrap()).unwrap();
     assert_eq!((config.width, config.resolution, config.flavor), (0.25, 71, Flavor::Keras));
     assert_eq!((config.epsilon, config.classes), (Some(0.01), Some(7)));
-    for (key, bad) in [("sepconv.width", "wide"), ("sepconv.flavor", "sweet"), ("sepconv.activation", "tanh")] {
-        let bytes = file(&torch(&network), &[("sepconv.network", "mobilenet_v1"), (key, bad)]);
-        let error = SafetensorsWeights::new(&bytes).unwrap().config(Name::MobilenetV1).unwrap_err().to_string();
-        assert!(error.contains(bad), "{error}");
+    for (key, bad, expected) in [
+        ("sepconv.network", "mobilenet", "one of digits, mobilenet_v1, mobilenet_v2, xception"),
+        ("sepconv.flavor", "sweet", "one of torch, timm, tf, keras, slim"),
+        ("sepconv.activation", "tanh", "one of linear, relu, relu6"),
+        ("sepconv.background", "yes", "true, 1, false or 0"),
+        ("sepconv.width", "wide", "a number"),
+        ("sepconv.width", "NaN", "more than 0, at most 16"),
+        ("sepconv.resolution", "1.5", "a number of pixels"),
+        ("sepconv.resolution", "8193", "1 to 8192 pixels"),
+        ("sepconv.bn_eps", "1", "0 or more, below 1"),
+        ("sepconv.bn_eps", "", "a number"),
+        ("sepconv.classes", "-1", "a number of classes"),
+        ("sepconv.classes", "0", "1 to 1048576"),
+    ] {
+        let bytes = file(&[], &[(key, bad)]);
+        let weights = SafetensorsWeights::new(&bytes).unwrap();
+        let read = match key {
+            "sepconv.network" => weights.network().map(drop),
+            "sepconv.background" => weights.background().map(drop),
+            _ => weights.config(Name::MobilenetV1).map(drop),
+        };
+        assert_eq!(read.unwrap_err().to_string(), format!("{key} {bad:?}: expected {expected}"));
     }
+    for (text, says) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+        let bytes = file(&[], &[("sepconv.background", text)]);
+        assert_eq!(SafetensorsWeights::new(&bytes).unwrap().background(), Ok(Some(says)));
+    }
+    assert_eq!(weights.background(), Ok(None));
     let bytes = file(&[("a".into(), vec![1], vec![0.0])], &[]);
     let error = SafetensorsWeights::new(&bytes).unwrap().network().unwrap_err().to_string();
     assert!(error.contains("name the network"), "{error}");
@@ -285,6 +272,69 @@ fn what_does_not_fit_is_listed_by_name() {
     let bytes = serialize([("a", TensorView::new(Dtype::I32, vec![1], &[0; 4]).unwrap())], None).unwrap();
     let mistyped = SafetensorsWeights::new(&bytes).unwrap().tensor("a", &[1]).unwrap_err();
     assert!(mistyped.contains("I32, expected F32, F16 or BF16"), "{mistyped}");
+}
+
+#[test]
+fn long_lists_are_cut_and_another_network_is_named() {
+    let v2 = network(Name::MobilenetV2, Flavor::Torch);
+    let mut tensors = torch(&v2);
+    for (_, shape, _) in &mut tensors {
+        shape.insert(0, 1);
+    }
+    let bytes = file(&tensors, &[]);
+    let error = fold(&v2, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
+    let text = error.to_string();
+    let Error::Weights { problems, .. } = error else { panic!("{error:?}") };
+    assert_eq!(problems.len(), tensors.len());
+    assert_eq!(text.lines().count(), 12, "{text}");
+    assert_eq!(text.lines().nth(10).unwrap().trim(), problems[9]);
+    assert_eq!(text.lines().last().unwrap().trim(), format!("and {} more", problems.len() - 10));
+
+    for (name, flavor) in
+        [(Name::MobilenetV1, Flavor::Torch), (Name::Xception, Flavor::Keras), (Name::Digits, Flavor::Tf)]
+    {
+        let other = network(name, flavor);
+        for other in [other.clone(), other.backbone()] {
+            let error = fold(&other, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
+            assert_eq!(error, Error::OtherNetwork { network: other.name().into(), looks_like: "mobilenet_v2" });
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_without_the_classifier_is_a_backbone() {
+    let is_backbone = |tensors: &[Tensor], name: Name| {
+        let bytes = file(tensors, &[]);
+        SafetensorsWeights::new(&bytes).unwrap().is_backbone(name).unwrap()
+    };
+    for name in Name::ALL {
+        let network = network(name, Flavor::Torch);
+        let (classifier, others): (Vec<_>, Vec<_>) = torch(&network)
+            .into_iter()
+            .partition(|(name, ..)| ["classifier", "fc"].iter().any(|c| name.starts_with(c)));
+        assert_eq!(classifier.len(), 2, "{name}");
+        assert!(is_backbone(&others, name), "{name}");
+        for tensor in &classifier {
+            assert!(
+                !is_backbone(&[&others[..], std::slice::from_ref(tensor)].concat(), name),
+                "{name} with {}",
+                tensor.0
+            );
+        }
+        assert!(!is_backbone(&[("other".into(), vec![1], vec![0.0])], name), "{name}");
+        let bytes = file(&others, &[]);
+        let backbone = network.backbone();
+        let got = fold(&backbone, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+        assert_eq!(got, fold(&backbone, &HashWeights).unwrap(), "{name}");
+    }
+    // Older Keras has another name for the classifier, whose classes count too.
+    let older = |name: &str, classes| -> Tensor { (name.into(), vec![classes], vec![0.0; classes]) };
+    let tensors = [older("Conv1/kernel", 1), older("Logits/bias", 5)];
+    assert!(!is_backbone(&tensors, Name::MobilenetV2));
+    assert!(is_backbone(&tensors[..1], Name::MobilenetV2));
+    let bytes = file(&tensors, &[]);
+    assert_eq!(SafetensorsWeights::new(&bytes).unwrap().config(Name::MobilenetV2).unwrap().classes, Some(5));
 }
 
 #[test]

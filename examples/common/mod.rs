@@ -1,22 +1,21 @@
 //! What the examples share: the flags that name a network and its weights, and what is built from them.
-#![allow(dead_code)] // Each example uses a part.
+#![allow(dead_code, unused_imports)] // Each example uses a part.
 
 pub mod preprocess;
+mod program;
 
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Args;
 use memmap2::Mmap;
 use preprocess::Recipe;
+pub use program::{complain, finite, main, time_on_demand};
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
-use sepconv::{Fusion, Isa, Options, Plan};
+use sepconv::{Error, Fusion, Isa, Options, Plan};
 
 /// What an example may fail with: a sentence for a person.
 pub type Failure = Box<dyn std::error::Error>;
@@ -31,26 +30,30 @@ pub struct Flags {
     /// Network: digits, mobilenet_v1, mobilenet_v2, xception [default: what the weight file says, else digits]
     #[arg(long)]
     pub net: Option<Name>,
-    /// Multiplier of the channels [default: the weight file's, else 1.0; digits: 0.5]
+    /// Multiplier of the channels, more than 0, at most 16 [default: the weight file's, else 1.0; digits: 0.5]
     #[arg(long)]
     pub width: Option<f64>,
-    /// Rows and columns of the input in pixels [default: the weight file's, else the paper's]
+    /// Rows and columns of the input, 1 to 8192 pixels, for photographs at most 4096 [default: the weight file's,
+    /// else the paper's]
     #[arg(long)]
     pub resolution: Option<usize>,
     /// Conventions of padding, epsilon and classes: torch, timm, tf, keras, slim [default: the weight
     /// file's, else torch; digits: its own]
     #[arg(long)]
     pub flavor: Option<Flavor>,
+    /// Take --flavor even where the weight file says another
+    #[arg(long, requires = "flavor")]
+    pub force_flavor: bool,
     /// Weights: hash (made from the tensors' names), embedded (digits only) or a safetensors file
     #[arg(long)]
     pub weights: Option<String>,
-    /// Activation: relu, relu6 [default: the weight file's, else the network's]
+    /// Activation: linear, relu, relu6 [default: the weight file's, else the network's]
     #[arg(long)]
     pub activation: Option<Activation>,
-    /// Epsilon of the batch normalisation [default: the weight file's, else the flavor's]
+    /// Epsilon of the batch normalisation, 0 or more, below 1 [default: the weight file's, else the flavor's]
     #[arg(long)]
     pub bn_eps: Option<f64>,
-    /// Classes [default: the weight file's, else the flavor's]
+    /// Classes, 1 to 1048576 [default: the weight file's, else the flavor's]
     #[arg(long)]
     pub classes: Option<usize>,
     /// ISA: portable, neon, avx2, avx512 [default: SEPCONV_ISA, else the best]
@@ -62,7 +65,7 @@ pub struct Flags {
     /// Compute all that can be piece by piece, in less memory
     #[arg(long)]
     pub low_memory: bool,
-    /// Threads
+    /// Threads, 1 to 1024
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
     /// Print JSON
@@ -92,55 +95,100 @@ pub struct Setup {
     pub network: Network,
     /// How the weights want their pictures prepared, where the file or its names tell.
     pub recipe: Option<Recipe>,
+    /// Whether class 0 is the background.
+    pub background: bool,
+    /// Whether the weights are without a classifier, and so the network.
+    pub is_backbone: bool,
     source: Source,
     pub options: Options,
 }
 
+/// What the weights say themselves.
+struct Said {
+    name: Name,
+    config: Config,
+    recipe: Option<Recipe>,
+    background: Option<bool>,
+    is_backbone: bool,
+}
+
 impl Flags {
-    fn source(&self, otherwise: impl FnOnce(Name) -> &'static str) -> Result<Source, Failure> {
+    fn source(&self, otherwise: &str) -> Result<Source, Failure> {
         let name = self.net.unwrap_or(Name::Digits);
-        match self.weights.as_deref().unwrap_or_else(|| otherwise(name)) {
+        match self.weights.as_deref().unwrap_or(otherwise) {
             "hash" => Ok(Source::Hash),
             "embedded" if name == Name::Digits => Ok(Source::Embedded),
-            "embedded" => {
-                Err(format!("--weights embedded: only digits has any; give a safetensors file or hash for {name}")
-                    .into())
-            }
+            "embedded" => Err(format!(
+                "only digits has embedded weights: give --weights FILE.safetensors for {name} (tools/fetch_models.py \
+                 fetches trained ones), or --weights hash for numbers made from the tensors' names"
+            )
+            .into()),
             path => {
                 let path = PathBuf::from(path);
-                let file = File::open(&path).map_err(|why| {
-                    format!("--weights {}: {why}; expected hash, embedded or a safetensors file", path.display())
-                })?;
+                let fail = |why: &dyn Display| format!("--weights {}: {why}", path.display());
+                let file = File::open(&path)
+                    .map_err(|why| fail(&format_args!("{why}; expected hash, embedded or a safetensors file")))?;
+                let kind = file.metadata().map_err(|why| fail(&why))?.file_type();
+                if !kind.is_file() {
+                    let kind = if kind.is_dir() { "a folder" } else { "no ordinary file" };
+                    return Err(fail(&format_args!("this is {kind}; give one safetensors file")).into());
+                }
                 // SAFETY: the file is only read; a program that cuts it short meanwhile ends this one with a signal, as
                 // with any mapped file.
-                let map = unsafe { Mmap::map(&file) }.map_err(|why| format!("--weights {}: {why}", path.display()))?;
+                let map = unsafe { Mmap::map(&file) }.map_err(|why| fail(&why))?;
                 Ok(Source::File(path, map))
             }
         }
     }
 
+    /// What the weight file `bytes` says, where it does not contradict the flags.
+    fn read(&self, bytes: &[u8]) -> Result<Said, Failure> {
+        let file = SafetensorsWeights::new(bytes)?;
+        let name = match (self.net, file.network()) {
+            (Some(net), Ok(said)) if said != net => {
+                return Err(
+                    format!("this file looks like {said}, not {net}: give --net {said}, or other weights").into()
+                );
+            }
+            // Only names that tell nothing leave the choice to the flag.
+            (Some(net), Err(_)) if file.metadata("sepconv.network").is_none() => net,
+            (_, said) => said?,
+        };
+        let config = file.config(name)?;
+        let told = file.metadata("sepconv.flavor").is_some() && !self.force_flavor;
+        if let Some(flavor) = self.flavor.filter(|&flavor| told && flavor != config.flavor) {
+            let said = config.flavor;
+            return Err(format!(
+                "the file says flavor {said}, --flavor says {flavor}: leave --flavor out, or add --force-flavor"
+            )
+            .into());
+        }
+        let is_backbone = file.is_backbone(name)?;
+        if let Some(classes) = self.classes.filter(|_| is_backbone) {
+            return Err(format!("--classes {classes}: this file is a backbone, without a classifier").into());
+        }
+        let recipe = match file.metadata("sepconv.preprocess") {
+            Some(recipe) => Some(recipe.parse().map_err(|_| {
+                let names = Recipe::ALL.map(Recipe::name).join(", ");
+                format!("sepconv.preprocess {recipe:?}: expected one of {names}")
+            })?),
+            None => recipe_of(name, file.scheme(name)?),
+        };
+        Ok(Said { name, config, recipe, background: file.background()?, is_backbone })
+    }
+
     /// The network and its weights; `otherwise` names the weights where no flag does.
-    pub fn setup(&self, otherwise: impl FnOnce(Name) -> &'static str) -> Result<Setup, Failure> {
+    pub fn setup(&self, otherwise: &str) -> Result<Setup, Failure> {
         if !(1..=1024).contains(&self.threads) {
             return Err(format!("--threads {}: expected 1 to 1024", self.threads).into());
         }
         let source = self.source(otherwise)?;
-        let (name, mut config, recipe) = match &source {
-            Source::File(path, map) => {
-                let read = || -> Result<_, Failure> {
-                    let file = SafetensorsWeights::new(map)?;
-                    let name = self.net.map_or_else(|| file.network(), Ok)?;
-                    let recipe = match file.metadata("sepconv.preprocess") {
-                        Some(recipe) => Some(recipe.parse()?),
-                        None => recipe_of(name, file.scheme(name)?),
-                    };
-                    Ok((name, file.config(name)?, recipe))
-                };
-                read().map_err(|why| format!("--weights {}: {why}", path.display()))?
-            }
+        let Said { name, mut config, recipe, background, is_backbone } = match &source {
+            Source::File(path, map) => self.read(map).map_err(|why| format!("--weights {}: {why}", path.display()))?,
             _ => {
                 let name = self.net.unwrap_or(Name::Digits);
-                (name, Config::of(name), (name == Name::Digits).then_some(Recipe::Digits))
+                let recipe = (name == Name::Digits).then_some(Recipe::Digits);
+                Said { name, config: Config::of(name), recipe, background: None, is_backbone: false }
             }
         };
         config.width = self.width.unwrap_or(config.width);
@@ -149,9 +197,29 @@ impl Flags {
         config.activation = self.activation.or(config.activation);
         config.epsilon = self.bn_eps.or(config.epsilon);
         config.classes = self.classes.or(config.classes);
+        let network = Network::new(name, &config).map_err(|error| self.of_flag(error))?;
+        let background = background.unwrap_or(config.flavor == Flavor::Slim && network.classes() == 1001);
+        let network = if is_backbone { network.backbone() } else { network };
         let (isa, threads, low_memory) = (self.isa, self.threads, self.low_memory);
         let options = Options { isa, threads, low_memory, fusion: self.fusion, ..Options::default() };
-        Ok(Setup { name, network: Network::new(name, &config)?, recipe, source, options })
+        Ok(Setup { name, network, recipe, background, is_backbone, source, options })
+    }
+
+    /// `error` of a network, under the flag whose value it refuses.
+    fn of_flag(&self, error: Error) -> Error {
+        let flags = [
+            ("width", "--width", self.width.is_some()),
+            ("resolution", "--resolution", self.resolution.is_some()),
+            ("classes", "--classes", self.classes.is_some()),
+            ("epsilon", "--bn-eps", self.bn_eps.is_some()),
+        ];
+        match error {
+            Error::Parameter { what, got, expected } => {
+                let flag = flags.into_iter().find(|&(parameter, _, given)| parameter == what && given);
+                Error::Parameter { what: flag.map_or(what, |(_, flag, _)| flag), got, expected }
+            }
+            error => error,
+        }
     }
 }
 
@@ -186,10 +254,36 @@ impl Setup {
         match &self.source {
             Source::Hash => Ok(build(&HashWeights)?),
             Source::Embedded => Ok(build(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
-            Source::File(path, map) => SafetensorsWeights::new(map)
-                .and_then(|weights| build(&weights))
-                .map_err(|why| format!("--weights {}: {why}", path.display()).into()),
+            Source::File(path, map) => {
+                SafetensorsWeights::new(map).and_then(|weights| build(&weights)).map_err(|error| match error {
+                    Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => {
+                        let head = if self.is_backbone { format!("\n  {}", self.headless()) } else { String::new() };
+                        format!("--weights {}: {error}{head}", path.display()).into()
+                    }
+                    error => error.into(),
+                })
+            }
         }
+    }
+
+    /// The number of classes; an error where the weights have none.
+    pub fn classes(&self) -> Result<usize, Failure> {
+        match &self.source {
+            Source::File(path, _) if self.is_backbone => {
+                Err(format!("--weights {}: no classes: {}", path.display(), self.headless()).into())
+            }
+            _ => Ok(self.network.classes()),
+        }
+    }
+
+    /// What to do with weights that lack the classifier.
+    fn headless(&self) -> String {
+        format!(
+            "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; \
+             leave a head of its own, such as several dense layers, out by tools/convert_weights.py --backbone and \
+             apply it to the mean of the features",
+            self.name
+        )
     }
 
     /// The image that goes with the hash weights.
@@ -238,36 +332,4 @@ pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize))
         planes[(image * channels + channel) * pixels + pixel]
     });
     Ok((n, nhwc.collect()))
-}
-
-/// Prints `ready`, then for each line `N` of standard input calls `run` N times and prints the N wall-clock times in
-/// milliseconds, with so many `digits`, on one line. `what` names the runs in an error.
-pub fn time_on_demand(what: &str, digits: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
-    let mut out = std::io::stdout();
-    writeln!(out, "ready")?;
-    out.flush()?;
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let count: usize = line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of {what}"))?;
-        for i in 0..count {
-            let start = Instant::now();
-            run()?;
-            let space = if i == 0 { "" } else { " " };
-            write!(out, "{space}{:.digits$}", start.elapsed().as_secs_f64() * 1e3)?;
-        }
-        writeln!(out)?;
-        out.flush()?;
-    }
-    Ok(())
-}
-
-/// Prints what went wrong and exits with 2.
-pub fn exit(result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::from(2)
-        }
-    }
 }

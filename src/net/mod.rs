@@ -167,17 +167,17 @@ impl FromStr for Activation {
 /// What a network is built from. `None` takes the default of the network and its flavor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
-    /// Multiplier of the channels.
+    /// Multiplier of the channels: more than 0, at most 16.
     pub width: f64,
-    /// Rows and columns of the input, in pixels.
+    /// Rows and columns of the input: 1 to 8192 pixels, and as many as the network's windows need.
     pub resolution: usize,
     /// Conventions.
     pub flavor: Flavor,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier: 1 to 1048576.
     pub classes: Option<usize>,
     /// Activation of the networks that leave the choice.
     pub activation: Option<Activation>,
-    /// Epsilon of the batch normalisation.
+    /// Epsilon of the batch normalisation: 0 or more, below 1.
     pub epsilon: Option<f64>,
 }
 
@@ -206,7 +206,7 @@ impl Network {
             return refuse("classes", classes.to_string(), format!("1 to {}", 1 << 20));
         }
         if let Some(epsilon) = config.epsilon.filter(|&epsilon| !(0.0..1.0).contains(&epsilon)) {
-            return refuse("epsilon", epsilon.to_string(), "0 to 1".into());
+            return refuse("epsilon", epsilon.to_string(), "0 or more, below 1".into());
         }
         let build = |config: &Config| match name {
             Name::Digits => digits::build(config),

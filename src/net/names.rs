@@ -117,9 +117,9 @@ impl Network {
         keys.filter(|keys| names.contains(keys.weights.as_str())).count()
     }
 
-    /// What `scheme` calls the classifier's bias.
-    pub(crate) fn classifier_bias(&self, scheme: Scheme) -> Option<String> {
-        keys(self.architecture(), scheme, self.layers().last()?).map(|keys| keys.bias)
+    /// What `scheme` calls the classifier's weights and its bias.
+    pub(crate) fn classifier(&self, scheme: Scheme) -> Option<[String; 2]> {
+        keys(self.architecture(), scheme, self.layers().last()?).map(|keys| [keys.weights, keys.bias])
     }
 }
 

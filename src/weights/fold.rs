@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Weights;
 use crate::buffer::room;
 use crate::error::{Error, Result};
-use crate::net::{Axes, Keys, Layer, Network, Norm, Parameters, Scheme, keys, older};
+use crate::net::{Axes, Config, Keys, Layer, Name, Network, Norm, Parameters, Scheme, keys, older};
 
 /// The weights of one layer as the kernels take them: batch normalisation folded in, subnormal weights flushed.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +28,24 @@ pub fn scheme(network: &Network, names: &[String]) -> Scheme {
     Scheme::ALL.into_iter().rev().max_by_key(|&scheme| network.tensors_among(scheme, names)).unwrap_or(Scheme::Torch)
 }
 
-/// Folds every layer's parameters; all that is wrong with the source is in one error.
+/// The network that most of `names` are tensors of, with how many kernels of it there are; `None` where it is none.
+pub(super) fn network_of(names: &[String]) -> Option<(Name, usize)> {
+    let known = |name: Name| {
+        let network = Network::new(name, &Config::of(name)).ok()?;
+        let known = network.tensors_among(scheme(&network, names), names);
+        (known > 0).then_some((name, known))
+    };
+    Name::ALL.into_iter().filter_map(known).max_by_key(|&(_, known)| known)
+}
+
+/// Folds every layer's parameters; all that is wrong with the source is in one error, or, where its names are another
+/// network's, which one that is.
 pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
-    let names: BTreeSet<String> = source.names().into_iter().collect();
-    let scheme = scheme(network, &source.names());
+    let names = source.names();
+    let scheme = scheme(network, &names);
+    let known = network.tensors_among(scheme, &names);
+    let other = || network_of(&names).filter(|&(name, most)| name != network.architecture() && most > known);
+    let names: BTreeSet<String> = names.iter().cloned().collect();
     let mut reader = Reader { network, source, scheme, names, used: BTreeSet::new(), problems: Vec::new() };
     let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect::<Result<_>>()?;
     for keys in network.head().iter().filter_map(|layer| keys(network.architecture(), scheme, layer)) {
@@ -42,10 +56,14 @@ pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded
     let unexpected: Vec<_> =
         unexpected.map(|name| format!("{name}: unexpected, {} has no such tensor", network.name())).collect();
     reader.problems.extend(unexpected);
-    match reader.problems.is_empty() {
-        true => Ok(folded),
-        false => Err(Error::Weights { network: network.name().into(), problems: reader.problems }),
+    if reader.problems.is_empty() {
+        return Ok(folded);
     }
+    let name = network.name().into();
+    Err(match other() {
+        Some((other, _)) => Error::OtherNetwork { network: name, looks_like: other.as_str() },
+        None => Error::Weights { network: name, problems: reader.problems },
+    })
 }
 
 /// What is read for one layer.
