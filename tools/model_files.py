@@ -35,6 +35,14 @@ class Model:
     layers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     #: Metadata that the file states itself: resolution, activation, bn_eps.
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: Names of what the source holds besides and is left out on purpose.
+    left_out: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, tensors: dict[str, np.ndarray]):
+        """Takes tensors in; none may have the name of another."""
+        if twice := self.tensors.keys() & tensors.keys():
+            raise Unreadable(f"expected one tensor of the name {min(twice)}, found two: name the layers apart")
+        self.tensors |= tensors
 
 
 def read(path: pathlib.Path, until: str | None = None) -> Model:
@@ -271,22 +279,31 @@ def state_dict(value, until: str | None) -> Model:
     """The tensors of a state dict, out of the dicts that training scripts wrap it in."""
     if until:
         raise Unreadable("expected a Keras model or a graph for --until, a state dict has no nodes: use --backbone")
-    while isinstance(value, dict) and (inner := [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]):
-        value = inner[0]
+    model = Model({})
+    while isinstance(value, dict) and (inner := [key for key in WRAPPERS if isinstance(value.get(key), dict)]):
+        beside = [str(key) for key in value if key != inner[0]]
+        if stray := [key for key in beside if isinstance(value.get(key), (Strided, NumpyArray))]:
+            raise Unreadable(f"expected every tensor inside {inner[0]!r}, found {stray[0]!r} beside it: save one dict")
+        model.left_out += beside
+        value = value[inner[0]]
     if not isinstance(value, dict):
         raise Unreadable(f"expected a dict of tensors, found a {type(value).__name__}: save the state dict alone")
-    tensors = {}
     for name, entry in value.items():
-        if isinstance(entry, (list, tuple)):  # [kernel] or [kernel, bias] of a layer
-            entries = {f"{name}/{part}": array for part, array in zip(["kernel", "bias"], entry)}
-        else:
-            entries = {str(name): entry}
+        pair = isinstance(entry, (list, tuple)) and len(entry) <= 2  # [kernel] or [kernel, bias] of a layer
+        entries = dict(zip([f"{name}/kernel", f"{name}/bias"], entry)) if pair else {str(name): entry}
         for full_name, array in entries.items():
-            if isinstance(array, (Strided, NumpyArray)) and not full_name.endswith("num_batches_tracked"):
-                tensors[full_name] = array.array()
-    if all(name.startswith("module.") for name in tensors):  # left by torch's DataParallel
-        tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
-    return Model(tensors)
+            if full_name.endswith("num_batches_tracked") or isinstance(array, (type(None), int, float, str)):
+                model.left_out.append(full_name)
+            elif isinstance(array, (Strided, NumpyArray)):
+                model.add({full_name: array.array()})
+            else:
+                raise Unreadable(
+                    f"expected a tensor under {full_name!r}, found a {type(array).__name__}: save the state dict "
+                    "alone, torch.save(model.state_dict(), PATH)"
+                )
+    if all(name.startswith("module.") for name in model.tensors):  # left by torch's DataParallel
+        model.tensors = {name.removeprefix("module."): array for name, array in model.tensors.items()}
+    return model
 
 
 # --- Keras ------------------------------------------------------------------------------------------------------------
@@ -410,6 +427,27 @@ def fields(layer: str, kind: str, values: list[np.ndarray], settings: dict) -> d
     return {f"{layer}/{name}": value for name, value in zip(names, values)}
 
 
+def account(model: Model, file: h5py.File, used: set[str], cut: tuple[str, ...] = ()):
+    """Sorts the arrays of `file` that were not `used`: optimiser, metrics, random seeds and those under the groups `cut`
+    are left out, any other is an error."""
+
+    def visit(place, entry):
+        if not isinstance(entry, h5py.Dataset) or place in used:
+            return
+        top = place.split("/")[0]
+        if "optimizer" in top or "metric" in top:
+            model.left_out.append(top)
+        elif "seed_generator" in place or place.startswith(cut):
+            model.left_out.append(re.sub(r"/vars/\d+$", "", place))
+        else:
+            raise Unreadable(
+                f"expected weights of {', '.join(VARIABLES)} alone, found {place}, which cannot be converted: save the "
+                "model without that layer"
+            )
+
+    file.visititems(visit)
+
+
 def read_keras_zip(archive: zipfile.ZipFile, title: str, until: str | None) -> Model:
     """A .keras file: the layer names are in config.json, the weights in model.weights.h5 by class and number."""
     config = json.loads(archive.read("config.json"))
@@ -417,15 +455,20 @@ def read_keras_zip(archive: zipfile.ZipFile, title: str, until: str | None) -> M
         root = next((root for root in ("layers", "_layer_checkpoint_dependencies") if root in weights), None)
         if root is None or "config" not in config:
             raise Unreadable("expected a Functional or Sequential model: save it as one, or save its weights as .h5")
-        layers = keep_until(layers_of(config, root), until)
-        model = Model({}, facts=facts_of(layers))
+        everything = layers_of(config, root)
+        layers = keep_until(everything, until)
+        model, used = Model({}, facts=facts_of(layers)), set()
         for layer in tqdm(layers, title, unit="layer", leave=False):
             if layer.kind not in VARIABLES:
                 continue
             if f"{layer.place}/vars" not in weights:
                 raise Unreadable(f"expected weights of layer {layer.name} at {layer.place}: save the model again")
+            group = weights[f"{layer.place}/vars"]
             model.layers.append((layer.name, layer.kind))
-            model.tensors |= fields(layer.name, layer.kind, numbered(weights[layer.place]["vars"]), layer.settings)
+            model.add(fields(layer.name, layer.kind, numbered(group), layer.settings))
+            used |= {f"{layer.place}/vars/{key}" for key in group}
+        kept = {layer.name for layer in layers}
+        account(model, weights, used, tuple(f"{layer.place}/" for layer in everything if layer.name not in kept))
     return model
 
 
@@ -457,24 +500,32 @@ def read_named_layers(file: h5py.File, group: h5py.Group, title: str, until: str
     kept = {layer.name for layer in keep_until(layers, until)}
     kinds = {layer.name: layer.kind for layer in layers}
     variables: dict[str, dict[str, np.ndarray]] = {}
+    used, cut = set(), []
     for top in tqdm(texts(group.attrs, "layer_names"), title, unit="layer", leave=False):
         names = texts(group[top].attrs, "weight_names")
         owners = [name.split("/")[-2] if "/" in name else top for name in names]
         nested = len(set(owners)) > 1
         for name, owner in zip(names, owners):
             layer, variable = owner if nested else top, re.sub(r":\d+$", "", name.split("/")[-1])
-            if not until or layer in kept:
-                variables.setdefault(layer, {})[variable] = np.asarray(group[top][name])
+            place = group[top][name].name.strip("/")
+            if until and layer not in kept:
+                cut.append(place)
+                continue
+            if variable in variables.setdefault(layer, {}):
+                raise Unreadable(f"expected one {variable} of layer {layer}, found two: name the layers apart")
+            variables[layer][variable] = np.asarray(group[top][name])
+            used.add(place)
     # Layer order is the configuration's: a model inside the model lists its trainable weights first.
     order = {layer.name: index for index, layer in enumerate(layers)}
     model = Model({}, facts=facts_of(keep_until(layers, until)))
+    account(model, file, used, tuple(cut))
     for layer in sorted(variables, key=lambda name: order.get(name, len(order))):
         kind = kinds.get(layer) or kind_of(layer, variables[layer])
         model.layers.append((layer, kind))
         for variable, value in variables[layer].items():
             if kind == "depthwise_conv2d" and variable == "kernel":
                 variable = "depthwise_kernel"
-            model.tensors[f"{layer}/{variable}"] = value
+            model.add({f"{layer}/{variable}": value})
     return model
 
 
@@ -504,7 +555,7 @@ def read_numbered_layers(file: h5py.File, title: str, until: str | None) -> Mode
             places.append(parts)
 
     file.visititems(visit)
-    model = Model({})
+    model, used = Model({}), set()
 
     def by_number(parts):
         return [int(run) if run.isdigit() else run for run in re.split(r"(\d+)", "/".join(parts))]
@@ -514,7 +565,9 @@ def read_numbered_layers(file: h5py.File, title: str, until: str | None) -> Mode
         if kind in VARIABLES:
             name = str(group.attrs.get("name", parts[-2]))
             model.layers.append((name, kind))
-            model.tensors |= fields(name, kind, numbered(group), {})
+            model.add(fields(name, kind, numbered(group), {}))
+            used |= {"/".join([*parts, key]) for key in group}
+    account(model, file, used)
     return model
 
 
@@ -540,6 +593,7 @@ FLOATS = {
     14: ("bfloat16", "half_values"),
     19: ("<f2", "half_values"),
 }
+VARIABLE_OPS = {"Variable", "VariableV2", "VarHandleOp"}
 AVERAGE = "/ExponentialMovingAverage"
 WEIGHT_NAMES = {
     "weights", "depthwise_weights", "pointwise_weights", "biases", "gamma", "beta", "moving_mean", "moving_variance",
@@ -587,6 +641,10 @@ def read_frozen_graph(path: pathlib.Path, until: str | None) -> Model:
     nodes = {node.name: node for node in graph.node}
     if not any(node.op for node in nodes.values()):
         raise Unreadable("expected a GraphDef with nodes, found none (a SavedModel?): freeze the model first")
+    if variable := next((name for name, node in nodes.items() if node.op in VARIABLE_OPS), None):
+        raise Unreadable(
+            f"expected a frozen graph, found {variable}, whose values are elsewhere: freeze the model first"
+        )
     reads = {name: {re.sub(r"^\^|:\d+$", "", source) for source in node.input} for name, node in nodes.items()}
     kept = nodes_under(until, reads) if until else set(nodes)
 
@@ -602,10 +660,16 @@ def read_frozen_graph(path: pathlib.Path, until: str | None) -> Model:
     if any(name.split("/")[-1] in WEIGHT_NAMES for name in chosen):
         chosen = [name for name in chosen if name.split("/")[-1] in WEIGHT_NAMES]  # and no optimiser's slots
     model = Model({}, facts=graph_facts([(nodes[name].op, attributes[name]) for name in nodes if name in kept]))
+    taken = {*chosen}
+    for name, node in nodes.items():
+        if node.op == "Const" and name.removesuffix(AVERAGE) not in taken:
+            if name in kept and name not in tensors and name.split("/")[-1] in WEIGHT_NAMES:
+                raise Unreadable(f"expected float weights, found {name} of another type: export without quantisation")
+            model.left_out.append(name)
     for name in tqdm(chosen, path.name, unit="tensor", leave=False):
         # A scope in front of slim's own belongs to a detector around the network.
         short = re.sub(r"^.*(?=MobilenetV[12]/)", "", name)
-        model.tensors[short] = constant(tensors.get(name + AVERAGE, tensors.get(name)), name)
+        model.add({short: constant(tensors.get(name + AVERAGE, tensors.get(name)), name)})
     return model
 
 
