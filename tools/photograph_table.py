@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from preprocess_tables import recipe
 
@@ -78,7 +78,8 @@ if __name__ == "__main__":
     weights = tensors(folder / "mobilenet_v2.safetensors")
     print("photo,class,probability")
     for photo in sorted((folder / "photos").iterdir()):
-        p = probabilities(weights, recipe("torchvision", np.asarray(Image.open(photo).convert("RGB")), 224))
+        levels = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert("RGB"))
+        p = probabilities(weights, recipe("torchvision", levels, 224))
         for k in np.argsort(-p):
             if p[k] > 0.01:
                 print(f"{photo.name},{k},{p[k]:.5f}")

@@ -6,15 +6,20 @@ python3 tools/test_tools.py
 Needs no network once the packages of convert_weights.py are in target/.sepconv-venv.
 """
 
+import collections
+import io
 import json
 import os
 import pathlib
 import pickle
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 import zipfile
 
 TOOLS = pathlib.Path(__file__).resolve().parent
@@ -171,6 +176,39 @@ class StateDicts(Case):
         self.assertNotIn("cannot run", self.converted(self.pickled(self.state())))
 
 
+class Checkpoints(Case):
+    def test_the_zip_format_is_read(self):
+        """Written as torch.save does, with stand-ins for its types."""
+        torch = types.ModuleType("torch")
+        utils = types.ModuleType("torch._utils")
+        torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
+
+        def rebuild(*_arguments):
+            raise AssertionError("only named in the pickle")
+
+        rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+        utils._rebuild_tensor_v2 = rebuild
+        storage = torch.FloatStorage()
+
+        class Tensor:
+            def __reduce__(self):
+                return rebuild, (storage, 1, (3, 2), (1, 3), False, collections.OrderedDict())
+
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, value):
+                return ("storage", torch.FloatStorage, "0", "cpu", 7) if value is storage else None
+
+        data = io.BytesIO()
+        with unittest.mock.patch.dict(sys.modules, {"torch": torch, "torch._utils": utils}):
+            Pickler(data, protocol=2).dump({"weight": Tensor()})
+        source = self.folder / "in.pth"
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("in/data.pkl", data.getvalue())
+            archive.writestr("in/data/0", struct.pack("<7f", *range(7)))
+        self.converted(source)
+        self.assertEqual(self.written()["weight"].tolist(), [[1, 4], [2, 5], [3, 6]])
+
+
 class Keras(Case):
     def keras(self, arrays, layers=("Conv2D",)):
         """A .keras file with these layers in a row and these arrays by place."""
@@ -250,9 +288,9 @@ class Keras(Case):
 class Graphs(Case):
     def graph(self, *nodes):
         """A frozen graph of (name, operation, TensorFlow's number of the type) with two elements each."""
-        import model_files
+        import frozen_graphs
 
-        graph = model_files.graph_class()()
+        graph = frozen_graphs.graph_class()()
         for name, operation, kind in nodes:
             node = graph.node.add(name=name, op=operation)
             value = node.attr.add(key="value").value.tensor
