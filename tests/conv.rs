@@ -257,7 +257,9 @@ fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].conv()[0];
     let shape = ConvShape { window: (3, 3), stride: 2, inputs: 1, outputs: 2 };
     assert!(PackedConv::new(kernel, ConvShape { stride: 0, ..shape }, &[0.0; 18], &[0.0; 2]).is_err());
-    assert!(PackedConv::new(kernel, shape, &[0.0; 17], &[0.0; 2]).is_err());
+    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
+        assert!(PackedConv::new(kernel, shape, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    }
     let packed = PackedConv::new(kernel, shape, &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 9], [0.0; 8]);
     let mut run = |padding, (height, width)| {
@@ -273,4 +275,14 @@ fn what_does_not_fit_is_refused() {
     }
     assert_eq!(run(Padding::all(1), (2, 2)), Ok(()));
     assert!(run(Padding::all(1), (1, 2)).unwrap_err().contains("expected 2x2x2"));
+    assert!(run(Padding::all(1), (2, 1)).unwrap_err().contains("expected 2x2x2"));
+    // A channel too many, in the input, the residual and the output.
+    for (inputs, residuals, outputs, fits) in [(1, 2, 2, true), (2, 2, 2, false), (1, 3, 2, false), (1, 2, 3, false)] {
+        let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 4 * residuals], vec![0.0; 4 * outputs]);
+        let residual = Some(View::tight(&residual, 2, 2, residuals).unwrap());
+        let output = ViewMut::tight(&mut output, 2, 2, outputs).unwrap();
+        let input = View::tight(&input, 3, 3, inputs).unwrap();
+        let ran = packed.run(Padding::all(1), input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
+    }
 }

@@ -230,7 +230,9 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].depthwise()[0];
-    assert!(PackedDepthwise::new(kernel, 2, &[0.0; 17], &[0.0; 2]).is_err());
+    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
+        assert!(PackedDepthwise::new(kernel, 2, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    }
     let packed = PackedDepthwise::new(kernel, 2, &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 18], [0.0; 128]);
     let mut run = |padding, (height, width)| {
@@ -247,4 +249,15 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(run(Padding::all(1), (3, 3)), Ok(()));
     assert_eq!(run(Padding::all(2), (5, 5)), Ok(()));
     assert!(run(Padding::all(1), (3, 4)).unwrap_err().contains("expected 3x3x2"));
+    assert!(run(Padding::all(1), (4, 3)).unwrap_err().contains("expected 3x3x2"));
+    // A channel too many, in the input, the residual and the output.
+    for (inputs, residuals, outputs, fits) in [(2, 2, 2, true), (3, 2, 2, false), (2, 3, 2, false), (2, 2, 3, false)] {
+        let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 9 * residuals], vec![0.0; 9 * outputs]);
+        let residual = Some(View::tight(&residual, 3, 3, residuals).unwrap());
+        let output = ViewMut::tight(&mut output, 3, 3, outputs).unwrap();
+        let input = View::tight(&input, 3, 3, inputs).unwrap();
+        let ran = packed.run(Padding::all(1), None, input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
+        assert!(ran.err().is_none_or(|error| error.to_string().contains("got 3x3x3")));
+    }
 }

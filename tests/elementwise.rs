@@ -142,7 +142,12 @@ fn what_does_not_fit_is_refused() {
     assert!(small.unwrap_err().to_string().contains("at least 3x3"));
     let wrong =
         add(view, View::tight(&input, 2, 1, 2).unwrap(), Clamp::NONE, ViewMut::tight(&mut output, 2, 2, 2).unwrap());
-    assert!(wrong.unwrap_err().to_string().contains("expected 2x2x2"));
+    assert!(wrong.unwrap_err().to_string().contains("second summand: got 2x1x2"));
+    let wrong =
+        add(View::tight(&input, 1, 2, 2).unwrap(), view, Clamp::NONE, ViewMut::tight(&mut output, 2, 2, 2).unwrap());
+    assert!(wrong.unwrap_err().to_string().contains("first summand: got 1x2x2"));
+    let wrong = max_pool(Padding::all(1), view, ViewMut::tight(&mut output, 1, 1, 1).unwrap());
+    assert!(wrong.unwrap_err().to_string().contains("expected 1x1x2"));
     assert!(View::tight(&input, 2, 2, 3).is_err());
     assert!(View::tight(&input, usize::MAX, 2, 3).is_err());
 }

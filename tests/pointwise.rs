@@ -248,7 +248,9 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].pointwise()[0];
-    assert!(PackedPointwise::new(kernel, 3, 2, &[0.0; 5], &[0.0; 2]).is_err());
+    for (weights, bias) in [(5, 2), (7, 2), (6, 1), (6, 3)] {
+        assert!(PackedPointwise::new(kernel, 3, 2, &[0.0; 7][..weights], &[0.0; 3][..bias]).is_err());
+    }
     assert!(PackedPointwise::new(kernel, usize::MAX, 2, &[0.0; 6], &[0.0; 2]).is_err());
     let packed = PackedPointwise::new(kernel, 3, 2, &[0.0; 6], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 12], [0.0; 8]);
@@ -264,4 +266,14 @@ fn what_does_not_fit_is_refused() {
     assert!(run(0..2, 1, (2, 2, 2)).unwrap_err().contains("expected 2x2x2"));
     assert!(run(0..3, 0, (2, 2, 2)).unwrap_err().contains("stride"));
     assert!(run(0..3, 2, (2, 2, 2)).unwrap_err().contains("expected 1x1x2"));
+    // A pixel or a channel too many or too few in the residual.
+    for (height, width, outputs, fits) in [(2, 2, 2, true), (1, 2, 2, false), (2, 3, 2, false), (2, 2, 1, false)] {
+        let residual = vec![0.0; height * width * outputs];
+        let residual = Some(View::tight(&residual, height, width, outputs).unwrap());
+        let input = View::tight(&input, 2, 2, 3).unwrap();
+        let output = ViewMut::tight(&mut output, 2, 2, 2).unwrap();
+        let ran = packed.run(1, input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{height}x{width}x{outputs}");
+        assert!(ran.err().is_none_or(|error| error.to_string().contains("residual")));
+    }
 }
