@@ -150,7 +150,9 @@ fn borders_alone_and_together() {
             for (height, width) in [(1, 1), (1, 5), (2, 2), (3, 3), (5, 4), (4, 9)] {
                 for gaps in [Gaps::Runs, Gaps::Everywhere] {
                     for stem in &stems()[..2] {
-                        let case = Case { height, width, padding, gaps, inputs: 2, outputs: 5, ..stem.clone() };
+                        let residual = height % 2 == 0;
+                        let case =
+                            Case { height, width, padding, gaps, residual, inputs: 2, outputs: 5, ..stem.clone() };
                         if case.possible() {
                             case.check(kernel);
                         }

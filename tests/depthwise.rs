@@ -154,6 +154,7 @@ fn borders_alone_and_together() {
                 for width in [1, 2, 3, 5, 10] {
                     let case = Case {
                         padding,
+                        residual: height % 2 == 0,
                         input_lo: (width % 2 == 0).then_some(0.0),
                         ..Case::new(height, width, kernel.lanes())
                     };
