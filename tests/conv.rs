@@ -37,7 +37,7 @@ fn stems() -> [Case; 3] {
         window: (3, 3),
         stride: 2,
         padding: Padding::all(1),
-        gaps: Gaps::None,
+        gaps: Gaps::Runs,
         guard: Guard::After,
         shift: 0,
         kind: Kind::Floats,
@@ -67,15 +67,16 @@ impl Case {
         let depth = window.0 * window.1 * inputs;
         let (weights, bias) = (numbers.take(outputs * depth, kind), numbers.take(outputs, kind));
         let (out_height, out_width) = padding.output((height, width), window, stride).expect(&context);
-        let (source, target) = (layout(height, width, inputs, gaps), layout(out_height, out_width, outputs, gaps));
+        let (source, target) = (gaps.input(height, width, inputs), gaps.output(out_height, out_width, outputs));
+        let beside = gaps.residual(out_height, out_width, outputs);
         let residual = self.residual.then(|| numbers.take(target.pixels() * outputs, kind));
 
         let packed =
             PackedConv::new(kernel, ConvShape { window, stride, inputs, outputs }, &weights, &bias).expect(&context);
         let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
-        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
+        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &beside, guard, shift));
         let epilogue = Epilogue {
-            residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, target).expect(&context)),
+            residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, beside).expect(&context)),
             clamp,
         };
         let view = ViewMut::new(&mut output, target).expect(&context);
@@ -131,7 +132,8 @@ fn ragged_around_the_tile() {
     every_kernel(|kernel| {
         for stem in stems() {
             for outputs in 1..=2 * kernel.columns() + 1 {
-                Case { outputs, height: 4, width: 3 + outputs % 9, gaps: Gaps::Prime, ..stem.clone() }.check(kernel);
+                Case { outputs, height: 4, width: 3 + outputs % 9, gaps: Gaps::Everywhere, ..stem.clone() }
+                    .check(kernel);
             }
             for width in 3..4 * kernel.rows() {
                 Case { width, height: 3, ..stem.clone() }.check(kernel);
@@ -146,9 +148,11 @@ fn borders_alone_and_together() {
         let sides = 0..3usize.pow(4);
         for padding in sides.map(|i| Padding { top: i % 3, bottom: i / 3 % 3, left: i / 9 % 3, right: i / 27 }) {
             for (height, width) in [(1, 1), (1, 5), (2, 2), (3, 3), (5, 4), (4, 9)] {
-                for gaps in [Gaps::None, Gaps::Prime] {
+                for gaps in [Gaps::Runs, Gaps::Everywhere] {
                     for stem in &stems()[..2] {
-                        let case = Case { height, width, padding, gaps, inputs: 2, outputs: 5, ..stem.clone() };
+                        let residual = height % 2 == 0;
+                        let case =
+                            Case { height, width, padding, gaps, residual, inputs: 2, outputs: 5, ..stem.clone() };
                         if case.possible() {
                             case.check(kernel);
                         }
@@ -236,7 +240,7 @@ proptest! {
             window,
             stride,
             padding: Padding { top, bottom, left, right },
-            gaps: if primes { Gaps::Prime } else { Gaps::None },
+            gaps: if primes { Gaps::Everywhere } else { Gaps::Runs },
             guard: if after { Guard::After } else { Guard::Before },
             shift,
             kind: Kind::Floats,
@@ -255,7 +259,9 @@ fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].conv()[0];
     let shape = ConvShape { window: (3, 3), stride: 2, inputs: 1, outputs: 2 };
     assert!(PackedConv::new(kernel, ConvShape { stride: 0, ..shape }, &[0.0; 18], &[0.0; 2]).is_err());
-    assert!(PackedConv::new(kernel, shape, &[0.0; 17], &[0.0; 2]).is_err());
+    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
+        assert!(PackedConv::new(kernel, shape, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    }
     let packed = PackedConv::new(kernel, shape, &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 9], [0.0; 8]);
     let mut run = |padding, (height, width)| {
@@ -263,7 +269,22 @@ fn what_does_not_fit_is_refused() {
         let input = View::tight(&input, 3, 3, 1).unwrap();
         packed.run(padding, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
     };
+    for (padding, size) in one_sided(2).into_iter().zip([(2, 1), (2, 1), (1, 2), (1, 2)]) {
+        assert_eq!(run(padding, size), Ok(()), "{padding:?}");
+    }
+    for (padding, size) in one_sided(3).into_iter().zip([(2, 1), (2, 1), (1, 2), (1, 2)]) {
+        assert!(run(padding, size).unwrap_err().contains("less than the window"), "{padding:?}");
+    }
     assert_eq!(run(Padding::all(1), (2, 2)), Ok(()));
-    assert!(run(Padding::all(3), (2, 2)).unwrap_err().contains("less than the window"));
     assert!(run(Padding::all(1), (1, 2)).unwrap_err().contains("expected 2x2x2"));
+    assert!(run(Padding::all(1), (2, 1)).unwrap_err().contains("expected 2x2x2"));
+    // A channel too many, in the input, the residual and the output.
+    for (inputs, residuals, outputs, fits) in [(1, 2, 2, true), (2, 2, 2, false), (1, 3, 2, false), (1, 2, 3, false)] {
+        let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 4 * residuals], vec![0.0; 4 * outputs]);
+        let residual = Some(View::tight(&residual, 2, 2, residuals).unwrap());
+        let output = ViewMut::tight(&mut output, 2, 2, outputs).unwrap();
+        let input = View::tight(&input, 3, 3, inputs).unwrap();
+        let ran = packed.run(Padding::all(1), input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
+    }
 }

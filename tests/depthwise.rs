@@ -31,7 +31,7 @@ impl Case {
             width,
             channels,
             padding: Padding::all(1),
-            gaps: Gaps::None,
+            gaps: Gaps::Runs,
             guard: Guard::After,
             shift: 0,
             kind: Kind::Floats,
@@ -55,14 +55,15 @@ impl Case {
         let input = numbers.take(height * width * channels, kind);
         let (weights, bias) = (numbers.take(channels * 9, kind), numbers.take(channels, kind));
         let (out_height, out_width) = padding.output((height, width), (3, 3), kernel.stride()).expect(&context);
-        let (source, target) = (layout(height, width, channels, gaps), layout(out_height, out_width, channels, gaps));
+        let (source, target) = (gaps.input(height, width, channels), gaps.output(out_height, out_width, channels));
+        let beside = gaps.residual(out_height, out_width, channels);
         let residual = self.residual.then(|| numbers.take(target.pixels() * channels, kind));
 
         let packed = PackedDepthwise::new(kernel, channels, &weights, &bias).expect(&context);
         let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
-        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
+        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &beside, guard, shift));
         let epilogue = Epilogue {
-            residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, target).expect(&context)),
+            residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, beside).expect(&context)),
             clamp,
         };
         let view = ViewMut::new(&mut output, target).expect(&context);
@@ -132,14 +133,14 @@ fn ordered_like_the_reference() {
 fn ragged_around_the_tile() {
     every_kernel(|kernel| {
         for channels in 1..=4 * kernel.lanes() + 1 {
-            Case { gaps: Gaps::Prime, residual: channels % 2 == 0, ..Case::new(4, 5, channels) }.check(kernel);
+            Case { gaps: Gaps::Everywhere, residual: channels % 2 == 0, ..Case::new(4, 5, channels) }.check(kernel);
         }
         for width in 1..=6 * kernel.columns() {
-            Case { gaps: Gaps::Prime, input_lo: (width % 2 == 0).then_some(-0.25), ..Case::new(5, width, 9) }
+            Case { gaps: Gaps::Everywhere, input_lo: (width % 2 == 0).then_some(-0.25), ..Case::new(5, width, 9) }
                 .check(kernel);
         }
         for height in 1..=4 * kernel.rows() + 3 {
-            Case { gaps: Gaps::Prime, clamp: Clamp::RELU, ..Case::new(height, 6, kernel.lanes()) }.check(kernel);
+            Case { gaps: Gaps::Everywhere, clamp: Clamp::RELU, ..Case::new(height, 6, kernel.lanes()) }.check(kernel);
         }
     });
 }
@@ -153,6 +154,7 @@ fn borders_alone_and_together() {
                 for width in [1, 2, 3, 5, 10] {
                     let case = Case {
                         padding,
+                        residual: height % 2 == 0,
                         input_lo: (width % 2 == 0).then_some(0.0),
                         ..Case::new(height, width, kernel.lanes())
                     };
@@ -173,7 +175,7 @@ fn guards_untouched_at_every_alignment() {
                 let channels = kernel.lanes() + shift;
                 Case { guard, shift, residual: true, ..Case::new(3 + shift % 3, 4 + shift % 5, channels) }
                     .check(kernel);
-                Case { guard, shift, gaps: Gaps::Prime, ..Case::new(4, 5, 1 + shift) }.check(kernel);
+                Case { guard, shift, gaps: Gaps::Everywhere, ..Case::new(4, 5, 1 + shift) }.check(kernel);
             }
         }
     });
@@ -209,7 +211,7 @@ proptest! {
             width,
             channels,
             padding: Padding { top, bottom, left, right },
-            gaps: if primes { Gaps::Prime } else { Gaps::None },
+            gaps: if primes { Gaps::Everywhere } else { Gaps::Runs },
             guard: if after { Guard::After } else { Guard::Before },
             shift,
             kind: Kind::Floats,
@@ -229,7 +231,9 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].depthwise()[0];
-    assert!(PackedDepthwise::new(kernel, 2, &[0.0; 17], &[0.0; 2]).is_err());
+    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
+        assert!(PackedDepthwise::new(kernel, 2, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    }
     let packed = PackedDepthwise::new(kernel, 2, &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 18], [0.0; 128]);
     let mut run = |padding, (height, width)| {
@@ -237,7 +241,24 @@ fn what_does_not_fit_is_refused() {
         let input = View::tight(&input, 3, 3, 2).unwrap();
         packed.run(padding, None, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
     };
+    for (padding, size) in one_sided(2).into_iter().zip([(3, 1), (3, 1), (1, 3), (1, 3)]) {
+        assert_eq!(run(padding, size), Ok(()), "{padding:?}");
+    }
+    for (padding, size) in one_sided(3).into_iter().zip([(4, 1), (4, 1), (1, 4), (1, 4)]) {
+        assert!(run(padding, size).unwrap_err().contains("0, 1 or 2"), "{padding:?}");
+    }
     assert_eq!(run(Padding::all(1), (3, 3)), Ok(()));
-    assert!(run(Padding::all(3), (7, 7)).unwrap_err().contains("0, 1 or 2"));
+    assert_eq!(run(Padding::all(2), (5, 5)), Ok(()));
     assert!(run(Padding::all(1), (3, 4)).unwrap_err().contains("expected 3x3x2"));
+    assert!(run(Padding::all(1), (4, 3)).unwrap_err().contains("expected 3x3x2"));
+    // A channel too many, in the input, the residual and the output.
+    for (inputs, residuals, outputs, fits) in [(2, 2, 2, true), (3, 2, 2, false), (2, 3, 2, false), (2, 2, 3, false)] {
+        let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 9 * residuals], vec![0.0; 9 * outputs]);
+        let residual = Some(View::tight(&residual, 3, 3, residuals).unwrap());
+        let output = ViewMut::tight(&mut output, 3, 3, outputs).unwrap();
+        let input = View::tight(&input, 3, 3, inputs).unwrap();
+        let ran = packed.run(Padding::all(1), None, input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
+        assert!(ran.err().is_none_or(|error| error.to_string().contains("got 3x3x3")));
+    }
 }

@@ -33,7 +33,7 @@ impl Case {
             k,
             n,
             stride: 1,
-            gaps: Gaps::None,
+            gaps: Gaps::Runs,
             guard: Guard::After,
             shift: 0,
             kind: Kind::Floats,
@@ -50,21 +50,22 @@ impl Case {
         let mut numbers = Numbers(self.seed);
         let (input, weights) = (numbers.take(height * width * k, kind), numbers.take(n * k, kind));
         let bias = numbers.take(n, kind);
-        let target = layout(height.div_ceil(stride), width.div_ceil(stride), n, gaps);
+        let (out_height, out_width) = (height.div_ceil(stride), width.div_ceil(stride));
+        let (target, beside) = (gaps.output(out_height, out_width, n), gaps.residual(out_height, out_width, n));
         let m = target.pixels();
         let residual = self.residual.then(|| numbers.take(m * n, kind));
 
         let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).expect(&context);
-        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &target, guard, shift));
+        let residual_buffer = residual.as_ref().map(|residual| spread(residual, &beside, guard, shift));
         let mut output = Guarded::new(extent(&target), guard, shift);
         let cut = if self.cut > 0 { self.cut } else { k };
         for channels in [Some(0..cut), (cut < k).then_some(cut..k)].into_iter().flatten() {
-            let source = layout(height, width, channels.len(), gaps);
+            let source = gaps.input(height, width, channels.len());
             let part: Vec<f32> =
                 input.chunks_exact(k.max(1)).flat_map(|pixel| pixel[channels.clone()].to_vec()).collect();
             let buffer = spread(&part, &source, guard, shift);
             let epilogue = Epilogue {
-                residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, target).expect(&context)),
+                residual: residual_buffer.as_ref().map(|buffer| View::new(buffer, beside).expect(&context)),
                 clamp,
             };
             let epilogue = if channels.end == k { epilogue } else { Epilogue::clamp(Clamp::NONE) };
@@ -136,11 +137,12 @@ fn ordered_like_the_reference() {
 fn ragged_around_the_tile() {
     every_kernel(|kernel| {
         for m in 0..=2 * kernel.rows() + 13 {
-            Case { gaps: Gaps::Prime, residual: m % 2 == 0, ..Case::new(m, 5, kernel.lanes() + 1) }.check(kernel);
+            Case { gaps: Gaps::Everywhere, residual: m % 2 == 0, ..Case::new(m, 5, kernel.lanes() + 1) }.check(kernel);
         }
         for n in 1..=2 * kernel.columns() + 1 {
             let m = 1 + n % 13;
-            Case { gaps: Gaps::Prime, residual: n % 2 == 0, clamp: Clamp::RELU, ..Case::new(m, 6, n) }.check(kernel);
+            Case { gaps: Gaps::Everywhere, residual: n % 2 == 0, clamp: Clamp::RELU, ..Case::new(m, 6, n) }
+                .check(kernel);
         }
     });
 }
@@ -149,7 +151,7 @@ fn ragged_around_the_tile() {
 fn strided_like_a_shortcut() {
     every_kernel(|kernel| {
         for (height, width) in [(1, 1), (2, 2), (3, 5), (7, 7), (6, 9)] {
-            for gaps in [Gaps::None, Gaps::Prime] {
+            for gaps in [Gaps::Runs, Gaps::ResidualRows, Gaps::Everywhere] {
                 Case { height, width, stride: 2, gaps, residual: true, ..Case::new(0, 9, 17) }.check(kernel);
             }
         }
@@ -188,7 +190,7 @@ fn guards_untouched_at_every_alignment() {
             for shift in 0..16 {
                 let n = kernel.columns() + 1 + shift % 7;
                 Case { guard, shift, residual: true, ..Case::new(1 + shift, 4 + shift, n) }.check(kernel);
-                let case = Case { guard, shift, gaps: Gaps::Prime, ..Case::new(5, 9, 1 + shift) };
+                let case = Case { guard, shift, gaps: Gaps::Everywhere, ..Case::new(5, 9, 1 + shift) };
                 case.check(kernel);
             }
         }
@@ -230,7 +232,7 @@ proptest! {
             k,
             n,
             stride,
-            gaps: if primes { Gaps::Prime } else { Gaps::None },
+            gaps: if primes { Gaps::Everywhere } else { Gaps::Runs },
             guard: if after { Guard::After } else { Guard::Before },
             shift,
             kind: Kind::Floats,
@@ -246,7 +248,9 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].pointwise()[0];
-    assert!(PackedPointwise::new(kernel, 3, 2, &[0.0; 5], &[0.0; 2]).is_err());
+    for (weights, bias) in [(5, 2), (7, 2), (6, 1), (6, 3)] {
+        assert!(PackedPointwise::new(kernel, 3, 2, &[0.0; 7][..weights], &[0.0; 3][..bias]).is_err());
+    }
     assert!(PackedPointwise::new(kernel, usize::MAX, 2, &[0.0; 6], &[0.0; 2]).is_err());
     let packed = PackedPointwise::new(kernel, 3, 2, &[0.0; 6], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 12], [0.0; 8]);
@@ -262,4 +266,14 @@ fn what_does_not_fit_is_refused() {
     assert!(run(0..2, 1, (2, 2, 2)).unwrap_err().contains("expected 2x2x2"));
     assert!(run(0..3, 0, (2, 2, 2)).unwrap_err().contains("stride"));
     assert!(run(0..3, 2, (2, 2, 2)).unwrap_err().contains("expected 1x1x2"));
+    // A pixel or a channel too many or too few in the residual.
+    for (height, width, outputs, fits) in [(2, 2, 2, true), (1, 2, 2, false), (2, 3, 2, false), (2, 2, 1, false)] {
+        let residual = vec![0.0; height * width * outputs];
+        let residual = Some(View::tight(&residual, height, width, outputs).unwrap());
+        let input = View::tight(&input, 2, 2, 3).unwrap();
+        let output = ViewMut::tight(&mut output, 2, 2, 2).unwrap();
+        let ran = packed.run(1, input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        assert_eq!(ran.is_ok(), fits, "{height}x{width}x{outputs}");
+        assert!(ran.err().is_none_or(|error| error.to_string().contains("residual")));
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use sepconv::depthwise::Padding;
 use sepconv::{Isa, Kernels, Layout};
 
 /// The kernels of every ISA that runs here. Fails where `SEPCONV_REQUIRE_ISA` (a comma list) names one that does not.
@@ -82,23 +83,57 @@ pub enum Kind {
     Specials,
 }
 
-/// How far past tight a layout's strides go.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Gaps {
-    None,
-    /// A prime number of elements after each pixel and each row.
-    Prime,
+/// `size` on each side alone.
+pub fn one_sided(size: usize) -> [Padding; 4] {
+    let none = Padding::default();
+    [
+        Padding { top: size, ..none },
+        Padding { bottom: size, ..none },
+        Padding { left: size, ..none },
+        Padding { right: size, ..none },
+    ]
 }
 
-pub fn layout(height: usize, width: usize, channels: usize, gaps: Gaps) -> Layout {
-    let tight = Layout::tight(height, width, channels);
-    match gaps {
-        Gaps::None => tight,
-        Gaps::Prime => {
-            let pixel_stride = channels + 7;
-            Layout { pixel_stride, row_stride: width * pixel_stride + 13, ..tight }
+/// How far past tight the strides of a case's tensors go. Input, output and residual never go equally far: a kernel that
+/// takes one's stride for another's is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gaps {
+    /// Each image is one run of pixels; those of the input touch, since there are loops for that.
+    Runs,
+    /// As `Runs`, but for gaps after the rows of the residual.
+    ResidualRows,
+    /// After each pixel and each row.
+    Everywhere,
+}
+
+impl Gaps {
+    pub fn input(self, height: usize, width: usize, channels: usize) -> Layout {
+        match self {
+            Gaps::Runs | Gaps::ResidualRows => gapped(height, width, channels, 0, 0),
+            Gaps::Everywhere => gapped(height, width, channels, 7, 13),
         }
     }
+
+    pub fn output(self, height: usize, width: usize, channels: usize) -> Layout {
+        match self {
+            Gaps::Runs | Gaps::ResidualRows => gapped(height, width, channels, 3, 0),
+            Gaps::Everywhere => gapped(height, width, channels, 11, 5),
+        }
+    }
+
+    pub fn residual(self, height: usize, width: usize, channels: usize) -> Layout {
+        match self {
+            Gaps::Runs => gapped(height, width, channels, 2, 0),
+            Gaps::ResidualRows => gapped(height, width, channels, 2, 19),
+            Gaps::Everywhere => gapped(height, width, channels, 5, 29),
+        }
+    }
+}
+
+/// So many elements after each pixel and each row.
+fn gapped(height: usize, width: usize, channels: usize, pixel: usize, row: usize) -> Layout {
+    let pixel_stride = channels + pixel;
+    Layout { pixel_stride, row_stride: width * pixel_stride + row, ..Layout::tight(height, width, channels) }
 }
 
 /// Elements from the first to one past the last of `layout`.
