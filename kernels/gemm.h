@@ -1,4 +1,4 @@
-/* What the GEMM-shaped kernels (pointwise, conv) share in C. Included after an ISA's header. */
+/* What the GEMM-shaped kernels share in C. Included after an ISA's header. */
 #ifndef SEPCONV_GEMM_H
 #define SEPCONV_GEMM_H
 #include <stddef.h>
@@ -22,15 +22,15 @@ static inline struct panel panel_at(size_t column, size_t n, size_t widest, cons
     };
 }
 
-/* A run of pixels in tiles whose heights differ by one at most: `taller` of them have rows + 1 pixels, `others` have rows. */
+/* A run of pixels in tiles that differ by one pixel at most: `larger` of them have mr + 1, `others` have mr. */
 struct tiles {
-    size_t rows, taller, others;
+    size_t mr, larger, others;
 };
 
 /* The tiles of `pixels` pixels (at least one), at most `most` each. */
 static inline struct tiles balance(size_t pixels, size_t most)
 {
     const size_t count = (pixels + most - 1) / most;
-    return (struct tiles){.rows = pixels / count, .taller = pixels % count, .others = count - pixels % count};
+    return (struct tiles){.mr = pixels / count, .larger = pixels % count, .others = count - pixels % count};
 }
 #endif

@@ -42,6 +42,18 @@ pub enum Error {
         /// What is allowed.
         expected: String,
     },
+    /// A call of a graph's builder that makes no node.
+    #[error("{node}: {what}: got {got}, expected {expected}")]
+    Node {
+        /// The node's name.
+        node: String,
+        /// The argument.
+        what: String,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
     /// A parameter makes no network.
     #[error("{what} {got}: expected {expected}")]
     Parameter {
@@ -87,6 +99,19 @@ pub enum Error {
 impl Error {
     pub(crate) fn shape(what: impl Into<String>, got: impl ToString, expected: impl ToString) -> Self {
         Error::Shape { what: what.into(), got: got.to_string(), expected: expected.to_string() }
+    }
+
+    pub(crate) fn node(node: &str, what: impl Into<String>, got: impl ToString, expected: impl ToString) -> Self {
+        Error::Node { node: node.into(), what: what.into(), got: got.to_string(), expected: expected.to_string() }
+    }
+
+    /// The same error with the name of the node that it is about, where it has none yet.
+    pub(crate) fn of_node(self, node: &str) -> Self {
+        match self {
+            Error::Shape { what, got, expected } => Error::Node { node: node.into(), what, got, expected },
+            Error::Node { what, got, expected, .. } => Error::Node { node: node.into(), what, got, expected },
+            error => error,
+        }
     }
 
     /// No room for `elements` elements of f32.

@@ -1,29 +1,25 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(sepconv_kernels), allow(dead_code))]
 
-mod buffer;
-pub mod conv;
-pub mod depthwise;
-pub mod elementwise;
-mod epilogue;
 mod error;
+pub mod graph;
 mod isa;
 mod kernel;
-pub mod net;
-mod pack;
+mod machine;
+pub mod models;
+pub mod ops;
 pub mod parallel;
 mod plan;
-pub mod pointwise;
 mod portable;
+#[cfg(feature = "reference")]
 pub mod reference;
-pub mod select;
 mod tensor;
 pub mod weights;
 
-pub use buffer::AlignedBuffer;
-pub use epilogue::{Clamp, Epilogue};
 pub use error::{Error, Result};
+pub use graph::Graph;
 pub use isa::Isa;
-pub use kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
-pub use plan::{Description, Fusion, Options, Plan, Workspace};
-pub use tensor::{Layout, View, ViewMut};
+pub use kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel, select};
+pub use ops::Epilogue;
+pub use plan::{Description, Fusion, Inputs, Observer, Options, Outputs, Plan, Workspace};
+pub use tensor::{AlignedBuffer, Batch, BatchMut, Clamp, Layout, Padding, Shape, View, ViewMut, Window};

@@ -9,6 +9,9 @@
 /// [`run`](Self::run) must keep its promise: each task once, and all have returned, or it does not return. Plans write
 /// through raw pointers on the strength of it.
 pub unsafe trait Parallel: Sync {
+    /// Threads that tasks may run on at one time, this one among them: a plan is cut for as many.
+    fn threads(&self) -> usize;
+
     /// Calls `work` once where [`run`](Self::run) is cheapest to call from; a plan enters once a run. No `run` in it
     /// has more than `tasks` tasks.
     fn enter(&self, tasks: usize, work: &mut (dyn FnMut() + Send));
@@ -23,6 +26,10 @@ pub struct Serial;
 
 // SAFETY: one task after the other.
 unsafe impl Parallel for Serial {
+    fn threads(&self) -> usize {
+        1
+    }
+
     fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
         work();
     }
@@ -40,6 +47,7 @@ mod with_rayon {
     use std::cell::{Cell, UnsafeCell};
     use std::hint::spin_loop;
     use std::ops::Range;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread::yield_now;
     use std::time::{Duration, Instant};
@@ -57,15 +65,15 @@ mod with_rayon {
     /// a task that calls rayon, an observer, a run inside a run. Such a job returns at once where its thread is inside
     /// a run already, and after 10 milliseconds without a task anywhere else: a run always ends.
     #[derive(Debug)]
-    pub struct Rayon<'a> {
-        pool: &'a rayon::ThreadPool,
+    pub struct Rayon {
+        pool: Arc<rayon::ThreadPool>,
         crew: Crew,
     }
 
-    impl<'a> Rayon<'a> {
-        /// Tasks run on `pool`.
-        pub fn new(pool: &'a rayon::ThreadPool) -> Self {
-            Rayon { pool, crew: Crew::default() }
+    impl Rayon {
+        /// Tasks run on `pool`, which is the caller's, or is given away.
+        pub fn new(pool: impl Into<Arc<rayon::ThreadPool>>) -> Self {
+            Rayon { pool: pool.into(), crew: Crew::default() }
         }
     }
 
@@ -252,7 +260,7 @@ mod with_rayon {
         }
     }
 
-    impl Rayon<'_> {
+    impl Rayon {
         /// One more than the index of the pool's thread that this is; 0 for another thread.
         fn thread(&self) -> usize {
             self.pool.current_thread_index().map_or(0, |index| index + 1)
@@ -260,7 +268,11 @@ mod with_rayon {
     }
 
     // SAFETY: `halve` and `Crew::lead` run each task once; both return when all have returned.
-    unsafe impl Parallel for Rayon<'_> {
+    unsafe impl Parallel for Rayon {
+        fn threads(&self) -> usize {
+            self.pool.current_num_threads()
+        }
+
         fn enter(&self, tasks: usize, work: &mut (dyn FnMut() + Send)) {
             self.pool.install(|| {
                 let _inside = Inside::enter();
@@ -294,15 +306,15 @@ mod with_rayon {
     mod tests {
         use super::*;
 
-        fn pool(threads: usize) -> rayon::ThreadPool {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+        fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+            Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
         }
 
         #[test]
         fn every_task_runs_once() {
             for threads in 1..=4 {
                 let pool = pool(threads);
-                let parallel = Rayon::new(&pool);
+                let parallel = Rayon::new(pool);
                 let counts: Vec<AtomicUsize> = (0..9).map(|_| AtomicUsize::new(0)).collect();
                 let count = |task: usize| {
                     counts[task].fetch_add(1, Ordering::Relaxed);
@@ -319,7 +331,7 @@ mod with_rayon {
         #[test]
         fn two_runs_share_a_pool() {
             let pool = pool(2);
-            let parallel = Rayon::new(&pool);
+            let parallel = Rayon::new(pool);
             let count = AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 for _ in 0..4 {
@@ -339,7 +351,7 @@ mod with_rayon {
         #[test]
         fn a_panic_ends_the_run() {
             let pool = pool(2);
-            let parallel = Rayon::new(&pool);
+            let parallel = Rayon::new(pool);
             let run = || {
                 parallel.enter(8, &mut || parallel.run(8, &|task| assert!(task != 3, "planted")));
             };
@@ -357,7 +369,7 @@ mod with_rayon {
         fn tasks_may_run_tasks() {
             for threads in 1..=3 {
                 let pool = pool(threads);
-                let parallel = Rayon::new(&pool);
+                let parallel = Rayon::new(pool);
                 let count = AtomicUsize::new(0);
                 let inner = |_| {
                     count.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
    kernels/README.md. */
 #ifndef SEPCONV_ISA_AVX2_H
 #define SEPCONV_ISA_AVX2_H
-#include "every.h"
+#include "base.h"
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -27,8 +27,8 @@ static inline vec vec_fma(vec acc, vec a, vec b)
 }
 
 /* The operand order matters: where either operand is NaN or both are zero, the instructions return the second. */
-static inline vec vec_raise(vec x, vec lo) { return _mm256_max_ps(lo, x); }
-static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm256_min_ps(hi, vec_raise(x, lo)); }
+static inline vec vec_clamp_lo(vec x, vec lo) { return _mm256_max_ps(lo, x); }
+static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm256_min_ps(hi, vec_clamp_lo(x, lo)); }
 
 /* All ones in the first n lanes, 1 <= n <= 8. */
 static inline __m256i first_lanes(size_t n)
@@ -41,7 +41,7 @@ static inline __m256i first_lanes(size_t n)
 static inline vec vec_load_first(const float *p, size_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 static inline void vec_store_first(float *p, vec v, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
 
-/* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
+/* Prefetches the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 static inline void prefetch_near(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif

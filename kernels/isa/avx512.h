@@ -2,7 +2,7 @@
    kernels/README.md. */
 #ifndef SEPCONV_ISA_AVX512_H
 #define SEPCONV_ISA_AVX512_H
-#include "every.h"
+#include "base.h"
 #include <immintrin.h>
 
 #define LANES 16
@@ -25,15 +25,15 @@ static inline vec vec_fma(vec acc, vec a, vec b)
 }
 
 /* The operand order matters: where either operand is NaN or both are zero, the instructions return the second. */
-static inline vec vec_raise(vec x, vec lo) { return _mm512_max_ps(lo, x); }
-static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm512_min_ps(hi, vec_raise(x, lo)); }
+static inline vec vec_clamp_lo(vec x, vec lo) { return _mm512_max_ps(lo, x); }
+static inline vec vec_clamp(vec x, vec lo, vec hi) { return _mm512_min_ps(hi, vec_clamp_lo(x, lo)); }
 
 /* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
 static inline __mmask16 first_lanes(size_t n) { return (__mmask16)((1u << n) - 1); }
 static inline vec vec_load_first(const float *p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 static inline void vec_store_first(float *p, vec v, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
 
-/* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
+/* Prefetches the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 static inline void prefetch_near(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 #endif

@@ -1,7 +1,7 @@
 /* The vector vocabulary on AArch64 with NEON: 4 lanes of f32, 32 registers. Clause numbers refer to kernels/README.md. */
 #ifndef SEPCONV_ISA_NEON_H
 #define SEPCONV_ISA_NEON_H
-#include "every.h"
+#include "base.h"
 #include <arm_neon.h>
 
 #define LANES 4
@@ -19,11 +19,11 @@ static inline vec vec_fma(vec acc, vec a, vec b) { return vfmaq_f32(acc, a, b); 
 #define vec_fma_lane(acc, a, b, lane) vfmaq_laneq_f32(acc, a, b, lane)
 
 /* Compare and select, never vmaxq or vminq: those lose NaN's and -0's rule (clause 5). */
-static inline vec vec_raise(vec x, vec lo) { return vbslq_f32(vcltq_f32(x, lo), lo, x); }
+static inline vec vec_clamp_lo(vec x, vec lo) { return vbslq_f32(vcltq_f32(x, lo), lo, x); }
 static inline vec vec_clamp(vec x, vec lo, vec hi)
 {
-    const vec raised = vec_raise(x, lo);
-    return vbslq_f32(vcgtq_f32(raised, hi), hi, raised);
+    const vec clamped = vec_clamp_lo(x, lo);
+    return vbslq_f32(vcgtq_f32(clamped, hi), hi, clamped);
 }
 
 /* The first n lanes, 1 <= n <= LANES; touches no memory beyond them (clause 3). Lanes not loaded are zero. */
@@ -52,7 +52,7 @@ static inline void vec_store_first(float *p, vec v, size_t n)
         vst1q_lane_f32(p + 2, v, 2);
 }
 
-/* Asks for the line at p, which need not exist: into the second-level cache, or with _near the first. */
+/* Prefetches the line at p, which need not exist: into the second-level cache, or with _near the first. */
 static inline void prefetch(const float *p) { __builtin_prefetch(p, 0, 2); }
 static inline void prefetch_near(const float *p) { __builtin_prefetch(p, 0, 3); }
 #endif

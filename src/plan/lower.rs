@@ -1,135 +1,229 @@
-//! From layers to items of work: which layers one step, or one series of steps, computes together.
+//! From nodes to items of work: which nodes one step, or one series of steps, computes together.
 #![forbid(unsafe_code)]
 
 use super::schedule::{Schedule, Schedules};
-use super::step::MOST;
-use crate::net::{Activation, Layer, Network, Op, TensorId};
+use super::step::MAX_FUSED;
+use crate::graph::{Graph, Origin, Run};
+use crate::ops::Traits;
+use crate::tensor::Clamp;
 
-/// Layers that are computed together, without whole tensors between them.
+/// A tensor that has memory of its own: the inputs of the graph, then the outputs of its nodes.
+pub(super) type TensorId = usize;
+
+/// The tensor that `origin` writes.
+pub(super) fn tensor_of(graph: &Graph, origin: Origin) -> TensorId {
+    match origin {
+        Origin::Input(input) => input,
+        Origin::Node(node) => graph.inputs().len() + node,
+    }
+}
+
+/// Some channels of a tensor that an item reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Operand {
+    pub tensor: TensorId,
+    pub first: usize,
+    pub channels: usize,
+}
+
+/// Nodes that are computed together, without whole tensors between them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {
-    /// The layers, each reading the one before.
+    /// The nodes, each reading the one before.
     pub stages: Vec<Stage>,
     /// How they share the work where there are several.
     pub schedule: Schedule,
-    /// The tensor that the first layer reads.
-    pub input: TensorId,
-    /// The tensor that is added before the last layer's activation.
-    pub residual: Option<TensorId>,
-    /// The tensor that the last layer writes.
+    /// What the first node reads.
+    pub input: Operand,
+    /// What is added before the last node's clamp.
+    pub residual: Option<Operand>,
+    /// The tensor that the last node writes.
     pub output: TensorId,
 }
 
-/// One layer of an item.
+/// One node of an item.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Stage {
     /// Its index.
-    pub layer: usize,
-    /// Whether its input goes through ReLU first.
-    pub pre_relu: bool,
+    pub node: usize,
+    /// What its input is clamped with from below first.
+    pub input_lo: Option<f32>,
     /// What its output goes through.
-    pub activation: Activation,
+    pub clamp: Clamp,
 }
 
 impl Item {
-    /// Every tensor that it reads.
-    pub fn reads(&self) -> impl Iterator<Item = TensorId> {
+    /// Everything that it reads.
+    pub fn reads(&self) -> impl Iterator<Item = Operand> {
         self.residual.into_iter().chain([self.input])
     }
 
-    /// The layer of an item that has one.
+    /// The node of an item that has one.
     fn alone(&self) -> Option<Stage> {
         if let [stage] = self.stages[..] { Some(stage) } else { None }
     }
 }
 
-/// The items of `network` in order, as the options that `schedules` holds ask for; `observed` keeps every layer's own
+/// The items of a graph while nodes are joined.
+struct Lowering<'a> {
+    graph: &'a Graph,
+    items: Vec<Item>,
+    /// The tensors that are outputs of the graph.
+    outputs: Vec<TensorId>,
+}
+
+/// The items of `graph` in order, as the options that `schedules` holds ask for; `observed` keeps every node's own
 /// tensor.
-pub(super) fn lower(network: &Network, observed: bool, schedules: &Schedules) -> Vec<Item> {
-    let item = |(index, layer): (usize, &Layer)| Item {
-        stages: vec![Stage { layer: index, pre_relu: layer.pre_relu, activation: layer.activation }],
-        schedule: Schedule::Whole,
-        input: layer.input,
-        residual: layer.residual,
-        output: index + 1,
+pub(super) fn lower(graph: &Graph, observed: bool, schedules: &Schedules) -> Vec<Item> {
+    let operand = |&value: &usize| {
+        // Every call of the builder makes tensors of one run.
+        let Run { origin, first, channels } = graph.value(value).runs[0];
+        Operand { tensor: tensor_of(graph, origin), first, channels }
     };
-    let mut items: Vec<Item> = network.layers().iter().enumerate().map(item).collect();
+    let items = graph.nodes().iter().enumerate().map(|(index, node)| Item {
+        stages: vec![Stage { node: index, input_lo: None, clamp: node.clamp() }],
+        schedule: Schedule::Whole,
+        input: operand(&node.inputs[0]),
+        residual: node.inputs.get(1).map(operand),
+        output: tensor_of(graph, Origin::Node(index)),
+    });
+    let outputs = graph.output_values().map(|value| operand(&value).tensor).collect();
+    let mut lowering = Lowering { graph, items: items.collect(), outputs };
     if !observed {
-        fold_additions(network, &mut items);
-        move_relus(network, &mut items);
-        fuse(network, &mut items, schedules);
+        lowering.fold_additions();
+        lowering.fold_clamps();
+        lowering.fuse(schedules);
     }
-    items
+    lowering.items
 }
 
-/// How many items read `tensor`.
-fn readers(items: &[Item], tensor: TensorId) -> usize {
-    items.iter().flat_map(Item::reads).filter(|&read| read == tensor).count()
-}
+impl Lowering<'_> {
+    /// How many items read `tensor`; the caller is one more where it is an output.
+    fn readers(&self, tensor: TensorId) -> usize {
+        let reads = self.items.iter().flat_map(Item::reads).filter(|read| read.tensor == tensor).count();
+        reads + usize::from(self.outputs.contains(&tensor))
+    }
 
-/// Whether an item is one linear pointwise convolution, whose sum may go on.
-fn open_pointwise(network: &Network, item: &Item) -> bool {
-    item.alone().is_some_and(|stage| {
-        matches!(network.layers()[stage.layer].op, Op::Pointwise { .. }) && stage.activation == Activation::Linear
-    })
-}
+    fn traits(&self, stage: Stage) -> Traits {
+        self.graph.nodes()[stage.node].operator.traits()
+    }
 
-/// An addition whose one operand nothing else reads becomes the epilogue of the pointwise convolution that makes it.
-/// The convolution takes the addition's place, where the other operand is there already.
-fn fold_additions(network: &Network, items: &mut Vec<Item>) {
-    while let Some((at, from, other)) = items.iter().enumerate().find_map(|(at, addition)| {
-        if network.layers()[addition.alone()?.layer].op != Op::Add {
-            return None;
-        }
-        let operands = [(addition.input, addition.residual?), (addition.residual?, addition.input)];
-        let foldable = |&(operand, other): &(TensorId, TensorId)| {
-            let from = items.iter().position(|item| item.output == operand)?;
-            let open = open_pointwise(network, &items[from]) && items[from].residual.is_none();
-            (open && operand != other && readers(items, operand) == 1).then_some((at, from, other))
+    /// Whether `operand` is all of a tensor.
+    fn is_whole(&self, operand: Operand) -> bool {
+        let inputs = self.graph.inputs().len();
+        let origin = match operand.tensor.checked_sub(inputs) {
+            Some(node) => Origin::Node(node),
+            None => Origin::Input(operand.tensor),
         };
-        operands.iter().filter_map(foldable).max_by_key(|&(_, from, _)| from)
-    }) {
-        let (addition, convolution) = (items[at].clone(), items[from].clone());
-        let stages = vec![Stage { activation: addition.stages[0].activation, ..convolution.stages[0] }];
-        items[at] = Item { stages, residual: Some(other), output: addition.output, ..convolution };
-        items.remove(from);
+        operand.channels == self.graph.shape_of(origin).channels
     }
-}
 
-/// A ReLU in front of a depthwise convolution that alone reads a pointwise one's output becomes the latter's clamp.
-fn move_relus(network: &Network, items: &mut [Item]) {
-    for at in 0..items.len() {
-        let input = items[at].input;
-        if !items[at].stages[0].pre_relu || readers(items, input) != 1 {
-            continue;
-        }
-        let from = items.iter().position(|item| item.output == input && open_pointwise(network, item));
-        if let Some(from) = from {
-            items[from].stages[0].activation = Activation::Relu;
-            items[at].stages[0].pre_relu = false;
+    /// An addition whose one operand nothing else reads becomes the epilogue of the operator that makes it. That takes the
+    /// addition's place, where the other operand is there already.
+    fn fold_additions(&mut self) {
+        while let Some((at, from, other)) = self.items.iter().enumerate().find_map(|(at, addition)| {
+            let stage = addition.alone()?;
+            if !self.traits(stage).sums {
+                return None;
+            }
+            let operands = [(addition.input, addition.residual?), (addition.residual?, addition.input)];
+            let foldable = |&(operand, other): &(Operand, Operand)| {
+                let from = self.items.iter().position(|item| item.output == operand.tensor)?;
+                let item = &self.items[from];
+                let open = item
+                    .alone()
+                    .is_some_and(|stage| self.traits(stage).adds && stage.clamp == Clamp::NONE && item.residual.is_none());
+                let alone = operand.tensor != other.tensor && self.is_whole(operand) && self.readers(operand.tensor) == 1;
+                (open && alone).then_some((at, from, other))
+            };
+            operands.iter().filter_map(foldable).max_by_key(|&(_, from, _)| from)
+        }) {
+            let (addition, made) = (self.items[at].clone(), self.items[from].clone());
+            let stages = vec![Stage { clamp: addition.stages[0].clamp, ..made.stages[0] }];
+            self.items[at] = Item { stages, residual: Some(other), output: addition.output, ..made };
+            self.items.remove(from);
         }
     }
-}
 
-/// Convolutions that follow each other become one item where a schedule wants them: the longest chain first.
-fn fuse(network: &Network, items: &mut Vec<Item>, schedules: &Schedules) {
-    let mut at = 0;
-    while at < items.len() {
-        let fused = (2..=MOST).rev().find_map(|length| {
-            let chain = items.get(at..at + length)?;
-            let linked = chain.windows(2).all(|pair| {
-                pair[1].input == pair[0].output && readers(items, pair[0].output) == 1 && pair[0].residual.is_none()
+    /// A clamp by itself becomes that of the operator before it, or of the inputs of those that read it.
+    fn fold_clamps(&mut self) {
+        let mut at = 0;
+        while at < self.items.len() {
+            let folded = self.items[at].alone().is_some_and(|stage| self.traits(stage).only_clamps)
+                && (self.fold_clamp_back(at) || self.fold_clamp_forward(at));
+            if folded {
+                self.items.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Gives the clamp of item `at` to the item that makes its input, if nothing else reads that.
+    fn fold_clamp_back(&mut self, at: usize) -> bool {
+        let (input, output, clamp) = (self.items[at].input, self.items[at].output, self.items[at].stages[0].clamp);
+        let open = |item: &Item| {
+            item.output == input.tensor
+                && item.alone().is_some_and(|stage| self.traits(stage).clamps && stage.clamp == Clamp::NONE)
+        };
+        let Some(from) = self.items.iter().position(open) else { return false };
+        if !self.is_whole(input) || self.readers(input.tensor) != 1 {
+            return false;
+        }
+        self.items[from].stages[0].clamp = clamp;
+        self.items[from].output = output;
+        true
+    }
+
+    /// Gives the clamp of item `at` to all that read its output, if each can clamp its input.
+    fn fold_clamp_forward(&mut self, at: usize) -> bool {
+        let Item { input, output, .. } = self.items[at];
+        let Clamp { lo, hi } = self.items[at].stages[0].clamp;
+        let takes = |item: &Item| {
+            let whole = item.input.tensor == output && self.is_whole(item.input);
+            let twice = item.residual.is_some_and(|residual| residual.tensor == output);
+            whole
+                && !twice
+                && item
+                    .alone()
+                    .is_some_and(|stage| self.traits(stage).clamps_input && stage.input_lo.is_none())
+        };
+        let reads = |item: &Item| item.reads().any(|read| read.tensor == output);
+        let readers: Vec<usize> = (0..self.items.len()).filter(|&item| reads(&self.items[item])).collect();
+        let all = readers.iter().all(|&reader| takes(&self.items[reader]));
+        if hi != f32::INFINITY || readers.is_empty() || !all || self.outputs.contains(&output) {
+            return false;
+        }
+        for reader in readers {
+            self.items[reader].input = input;
+            self.items[reader].stages[0].input_lo = Some(lo);
+        }
+        true
+    }
+
+    /// Nodes that follow each other become one item where a schedule wants them: the longest chain first.
+    fn fuse(&mut self, schedules: &Schedules) {
+        let mut at = 0;
+        while at < self.items.len() {
+            let fused = (2..=MAX_FUSED).rev().find_map(|length| {
+                let chain = self.items.get(at..at + length)?;
+                let linked = chain.windows(2).all(|pair| {
+                    pair[1].input.tensor == pair[0].output
+                        && self.is_whole(pair[1].input)
+                        && self.readers(pair[0].output) == 1
+                        && pair[0].residual.is_none()
+                });
+                let stages = chain.iter().map(Item::alone).collect::<Option<Vec<_>>>().filter(|_| linked)?;
+                let nodes: Vec<usize> = stages.iter().map(|stage| stage.node).collect();
+                let schedule = schedules.of(self.graph, &nodes)?;
+                let last = chain.last()?;
+                let (residual, output) = (last.residual, last.output);
+                Some((length, Item { stages, schedule, input: chain[0].input, residual, output }))
             });
-            let stages = chain.iter().map(Item::alone).collect::<Option<Vec<_>>>().filter(|_| linked)?;
-            let layers: Vec<usize> = stages.iter().map(|stage| stage.layer).collect();
-            let schedule = schedules.of(network, &layers)?;
-            let last = chain.last()?;
-            let (residual, output) = (last.residual, last.output);
-            Some((length, Item { stages, schedule, input: chain[0].input, residual, output }))
-        });
-        if let Some((length, item)) = fused {
-            items.splice(at..at + length, [item]);
+            if let Some((length, item)) = fused {
+                self.items.splice(at..at + length, [item]);
+            }
+            at += 1;
         }
-        at += 1;
     }
 }

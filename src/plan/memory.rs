@@ -1,19 +1,19 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
-use super::lower::Item;
-use crate::buffer::LINE;
+use super::lower::{Item, TensorId, tensor_of};
 use crate::error::{Error, Result};
-use crate::net::{Network, Shape};
-use crate::tensor::Layout;
+use crate::graph::{Graph, Origin};
+use crate::tensor::buffer::LINE;
+use crate::tensor::{Layout, Shape};
 
 /// The memory that a place is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Region {
-    /// The caller's images.
-    Input,
-    /// The caller's logits.
-    Output,
+    /// An input of the caller's.
+    Input(usize),
+    /// An output of the caller's.
+    Output(usize),
     /// The workspace, from this element on.
     Workspace(usize),
 }
@@ -58,7 +58,7 @@ pub(super) struct Memory {
     pub scratch: Vec<Vec<Place>>,
     /// Elements of the workspace.
     pub workspace: usize,
-    /// The most elements that live at one time: the image until it was read for the last time, and what the workspace
+    /// The most elements that live at one time: each input until it was read for the last time, and what the workspace
     /// holds.
     pub peak: usize,
 }
@@ -66,25 +66,35 @@ pub(super) struct Memory {
 /// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives
 /// to the end.
 pub(super) fn lay_out(
-    network: &Network,
+    graph: &Graph,
     items: &[Item],
     scratch: &[Vec<Scratch>],
     batch: usize,
     keep: bool,
 ) -> Result<Memory> {
-    let count = network.layers().len();
-    let tight = |shape: Shape| Layout::tight(shape.height, shape.width, shape.channels);
-    let mut last_read = vec![0; count + 1];
+    let inputs = graph.inputs().len();
+    let count = inputs + graph.nodes().len();
+    let external = |region: Region, shape: Shape| Place {
+        region,
+        layout: Layout::tight(shape.height, shape.width, shape.channels),
+        full_height: shape.height,
+    };
+    let mut last_read = vec![None; count];
     for (index, item) in items.iter().enumerate() {
         // What nothing reads still has to keep its memory to itself while it is written.
-        last_read[item.output] = index;
-        for tensor in item.reads() {
-            last_read[tensor] = index;
+        last_read[item.output] = Some(index);
+        for read in item.reads() {
+            last_read[read.tensor] = Some(index);
         }
     }
-    let mut memory = Memory { places: vec![None; count + 1], scratch: Vec::new(), workspace: 0, peak: 0 };
-    memory.places[0] =
-        Some(Place { region: Region::Input, layout: tight(network.input()), full_height: network.input().height });
+    let mut memory = Memory { places: vec![None; count], scratch: Vec::new(), workspace: 0, peak: 0 };
+    for (input, (_, shape)) in graph.inputs().enumerate() {
+        memory.places[input] = Some(external(Region::Input(input), shape));
+    }
+    for (output, value) in graph.output_values().enumerate() {
+        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
+        memory.places[tensor_of(graph, origin)] = Some(external(Region::Output(output), shape));
+    }
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
@@ -102,18 +112,19 @@ pub(super) fn lay_out(
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
     };
     for (index, item) in items.iter().enumerate() {
-        let (tensor, shape) = (item.output, network.shape_of(item.output));
-        memory.places[tensor] = Some(if tensor == count {
-            Place { region: Region::Output, layout: tight(shape), full_height: shape.height }
-        } else {
-            reserve(&mut live, batch, shape, index, if keep { items.len() } else { last_read[tensor] })?
-        });
+        let tensor: TensorId = item.output;
+        if memory.places[tensor].is_none() {
+            let shape = graph.shape_of(Origin::Node(tensor - inputs));
+            let until = if keep { items.len() } else { last_read[tensor].unwrap_or(index) };
+            memory.places[tensor] = Some(reserve(&mut live, batch, shape, index, until)?);
+        }
         let scratch = scratch[index].iter().map(|part| {
             let place = reserve(&mut live, part.copies, part.shape, index, index)?;
             Ok(Place { full_height: part.full_height, ..place })
         });
         memory.scratch.push(scratch.collect::<Result<_>>()?);
-        let image = if index <= last_read[0] { batch * network.input().len() } else { 0 };
+        let lives = |&(input, _): &(usize, (&str, Shape))| last_read[input].is_some_and(|last| index <= last);
+        let image: usize = graph.inputs().enumerate().filter(lives).map(|(_, (_, shape))| batch * shape.len()).sum();
         let held = live.iter().filter(|other| other.until >= index).map(|other| other.length).sum::<usize>();
         memory.peak = memory.peak.max(image + held);
     }

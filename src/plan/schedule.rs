@@ -3,17 +3,17 @@
 
 use std::ops::Range;
 
-use super::{Fusion, Options};
-use crate::depthwise::WINDOW;
-use crate::elementwise::{POOL_STRIDE, POOL_WINDOW};
-use crate::net::{Network, Op, Shape};
+use super::options::{Fusion, Options};
+use crate::graph::{Graph, Node};
+use crate::ops::{CACHE, cut};
+use crate::tensor::Shape;
 
-/// How the layers of an item share the work.
+/// How the nodes of an item share the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schedule {
-    /// One layer, whole.
+    /// One node, whole.
     Whole,
-    /// Strip by strip of this many output rows, the layers in turn: between them there are only the rows that a strip
+    /// Strip by strip of this many output rows, the nodes in turn: between them there are only the rows that a strip
     /// needs.
     Strips(usize),
     /// An inverted residual, block by block of its expanded channels (MobileNet V2, section 5.1).
@@ -25,8 +25,6 @@ pub(super) enum Schedule {
 const LEAST_MACS: u64 = 200_000;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
-/// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
-pub(super) const CACHE: usize = 128 * 1024;
 /// Elements of the tensors between the layers of a strip.
 const STRIP: usize = CACHE;
 /// The same where memory counts more than time.
@@ -46,43 +44,66 @@ pub(super) struct Schedules {
     threads: usize,
 }
 
+/// What an operator is to a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Weights for each channel by itself: a depthwise convolution.
+    Filter,
+    /// Sums over the channels of one pixel, every pixel: a pointwise convolution.
+    Mix,
+    /// Sums over the channels of a window: a dense convolution.
+    Dense,
+    /// A window over each channel, without weights.
+    Pool,
+    /// Anything else is better left alone.
+    Other,
+}
+
+fn role(node: &Node) -> Role {
+    let (traits, window) = (node.operator.traits(), node.window());
+    let every_pixel = window.is_pixel() && window.stride == (1, 1);
+    match (traits.weighted, traits.channelwise) {
+        (true, true) => Role::Filter,
+        (true, false) if every_pixel => Role::Mix,
+        (true, false) if !window.is_pixel() => Role::Dense,
+        (false, true) if traits.inputs == 1 && !window.is_pixel() && window.extent().0 < node.input().height => Role::Pool,
+        _ => Role::Other,
+    }
+}
+
 impl Schedules {
-    pub fn new(options: &Options) -> Self {
-        Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: options.threads.max(1) }
+    pub fn new(options: &Options, threads: usize) -> Self {
+        Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: threads.max(1) }
     }
 
-    /// The schedule for `layers`, each the only reader of the one before; `None` where they are better left apart.
-    pub fn of(&self, network: &Network, layers: &[usize]) -> Option<Schedule> {
-        let all = network.layers();
-        let ops: Vec<Op> = layers.iter().map(|&layer| all[layer].op).collect();
-        let pointwise = |op: &Op| matches!(op, Op::Pointwise { stride: 1 });
-        let separable = |ops: &[Op]| {
-            !ops.is_empty() && ops.chunks(2).all(|pair| matches!(pair, [Op::Depthwise { .. }, op] if pointwise(op)))
-        };
-        let inverted = match (&ops[..], layers) {
-            ([first, Op::Depthwise { .. }, last], [expand, _, project]) if pointwise(first) && pointwise(last) => {
-                let (input, [expanded, output]) =
-                    (network.shape_of(all[*expand].input), [expand, project].map(|&l| all[l].output));
-                expanded.channels > input.channels.max(output.channels)
+    /// The schedule for `nodes`, each the only reader of the one before; `None` where they are better left apart.
+    pub fn of(&self, graph: &Graph, nodes: &[usize]) -> Option<Schedule> {
+        let nodes: Vec<&Node> = nodes.iter().map(|&node| &graph.nodes()[node]).collect();
+        let roles: Vec<Role> = nodes.iter().map(|node| role(node)).collect();
+        let separable =
+            |roles: &[Role]| !roles.is_empty() && roles.chunks(2).all(|pair| pair == [Role::Filter, Role::Mix]);
+        let inverted = match (&roles[..], &nodes[..]) {
+            ([Role::Mix, Role::Filter, Role::Mix], [expand, _, project]) => {
+                expand.output().channels > expand.input().channels.max(project.output().channels)
             }
             _ => false,
         };
-        let (convolutions, pooled) = match &ops[..] {
-            [before @ .., Op::MaxPool { .. }] => (before, true),
-            ops => (ops, false),
+        let (convolutions, pooled) = match &roles[..] {
+            [before @ .., Role::Pool] => (before, true),
+            roles => (roles, false),
         };
         let chain = match convolutions {
-            [Op::Conv { .. }, rest @ ..] => separable(rest),
+            [Role::Dense, rest @ ..] => separable(rest),
             all => separable(all),
         };
         if !(inverted || chain) {
             return None;
         }
-        let output = all[layers[layers.len() - 1]].output;
-        let between: Vec<Shape> = layers[..layers.len() - 1].iter().map(|&layer| all[layer].output).collect();
+        let output = nodes.last()?.output();
+        let between: Vec<Shape> = nodes[..nodes.len() - 1].iter().map(|node| node.output()).collect();
         let largest = between.iter().map(Shape::len).max().unwrap_or(0);
         let rows = |budget: usize| {
-            let fits = |&rows: &usize| strip_len(network, layers, rows) <= budget;
+            let fits = |&rows: &usize| strip_len(&nodes, rows) <= budget;
             // Kernels compute two rows or four at a time; a row of a pooled tensor is two of the one before.
             let unit = if pooled { 1 } else { 2 };
             (unit..=output.height).step_by(unit).take_while(fits).last().unwrap_or(unit.min(output.height))
@@ -94,7 +115,7 @@ impl Schedules {
                 let rows = rows(SMALL_STRIP);
                 let whole = between.iter().map(Shape::len).sum::<usize>();
                 // Every thread has a strip of its own.
-                let strips = strip_len(network, layers, rows).saturating_mul(self.threads);
+                let strips = strip_len(&nodes, rows).saturating_mul(self.threads);
                 match whole / CHANNEL_BLOCKS {
                     blocks if inverted && blocks < strips => Some(Schedule::ChannelBlocks),
                     _ => (strips < whole).then_some(Schedule::Strips(rows)),
@@ -103,7 +124,7 @@ impl Schedules {
             _ => {
                 let rows = rows(STRIP);
                 // Where one separable block, or a pooling, follows another.
-                let mut joints = between.iter().zip(&ops).filter(|(_, op)| chain && pointwise(op));
+                let mut joints = between.iter().zip(&roles).filter(|(_, role)| chain && **role == Role::Mix);
                 let worth = largest >= FUSE_FROM
                     && joints.all(|(shape, _)| shape.len() >= JOIN_FROM)
                     // At least two threads should find a strip each.
@@ -111,11 +132,6 @@ impl Schedules {
                 worth.then_some(Schedule::Strips(rows))
             }
         }
-    }
-
-    /// The most tasks of a step.
-    pub fn threads(&self) -> usize {
-        self.threads
     }
 
     /// Tasks for `macs` multiply-accumulates.
@@ -137,40 +153,25 @@ impl Schedules {
     }
 }
 
-/// Rows that each of `layers` but the last holds for `rows` output rows of the last.
-pub(super) fn rows_between(network: &Network, layers: &[usize], rows: usize) -> Vec<usize> {
-    let mut held = Vec::new();
-    let mut rows = rows;
-    for pair in layers.windows(2).rev() {
-        let (before, after) = (&network.layers()[pair[0]], &network.layers()[pair[1]]);
-        rows = match after.op {
-            Op::Depthwise { stride, .. } => rows.saturating_sub(1) * stride + WINDOW,
-            Op::Conv { window, stride, .. } => rows.saturating_sub(1) * stride + window,
-            Op::MaxPool { .. } => rows.saturating_sub(1) * POOL_STRIDE + POOL_WINDOW,
-            _ => rows,
-        }
-        .min(before.output.height);
+/// Rows that each of `nodes` but the last holds for `rows` output rows of the last.
+pub(super) fn rows_between(nodes: &[&Node], rows: usize) -> Vec<usize> {
+    let (mut held, mut rows) = (Vec::new(), rows);
+    for pair in nodes.windows(2).rev() {
+        rows = pair[1].window().rows_held(rows).min(pair[0].output().height);
         held.push(rows);
     }
     held.reverse();
     held
 }
 
-/// Elements between `layers` for a strip of `rows` output rows.
-fn strip_len(network: &Network, layers: &[usize], rows: usize) -> usize {
-    let row = |layer: usize| network.layers()[layer].output.width * network.layers()[layer].output.channels;
-    rows_between(network, layers, rows).iter().zip(layers).map(|(rows, &layer)| rows * row(layer)).sum()
+/// Elements between `nodes` for a strip of `rows` output rows.
+fn strip_len(nodes: &[&Node], rows: usize) -> usize {
+    let row = |node: &Node| node.output().width * node.output().channels;
+    rows_between(nodes, rows).iter().zip(nodes).map(|(rows, node)| rows * row(node)).sum()
 }
 
 /// Whether the threads share a GEMM of so many pixels along its output channels, so that each reads its own part of the
 /// weights.
 pub(super) fn cut_by_channels(pixels: usize) -> bool {
     pixels < 128
-}
-
-/// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.
-pub(super) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
-    let units = count.div_ceil(unit);
-    let parts = parts.min(units).max(1);
-    (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
 }

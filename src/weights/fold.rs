@@ -1,15 +1,15 @@
 //! Batch normalisation folded into the convolution before it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::Weights;
-use crate::buffer::room;
 use crate::error::{Error, Result};
-use crate::net::{Axes, Config, Keys, Layer, Name, Network, Norm, Parameters, Scheme, keys, older};
+use crate::graph::{Graph, Node, Parameters, Tensors};
+use crate::tensor::buffer::room;
 
-/// The weights of one layer as the kernels take them: batch normalisation folded in, subnormal weights flushed.
-#[derive(Debug, Clone, PartialEq)]
+/// The weights of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed.
+#[derive(Clone, PartialEq)]
 pub struct Folded {
     /// Outputs x inputs a group x rows x columns.
     pub weights: Vec<f32>,
@@ -19,69 +19,65 @@ pub struct Folded {
     pub flushed: usize,
 }
 
+impl std::fmt::Debug for Folded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Folded({} weights, {} biases, {} flushed)", self.weights.len(), self.bias.len(), self.flushed)
+    }
+}
+
+impl Folded {
+    /// `weights` (outputs x inputs a group x rows x columns) times a factor an output, and a summand an output: the
+    /// weights below 2^-126 are flushed to +0. An error where the lengths do not fit or there is no room.
+    pub fn new(weights: &[f32], scale_shift: &[(f64, f64)]) -> Result<Folded> {
+        if scale_shift.is_empty() || !weights.len().is_multiple_of(scale_shift.len()) {
+            let expected = format!("a multiple of {} outputs, at least one", scale_shift.len());
+            return Err(Error::shape("weights", format!("{} elements", weights.len()), expected));
+        }
+        let (mut folded, mut flushed) = (room("folded weights", weights.len())?, 0);
+        let per_output = weights.len() / scale_shift.len();
+        for (weights, &(scale, _)) in weights.chunks_exact(per_output.max(1)).zip(scale_shift) {
+            folded.extend(weights.iter().map(|&weight| {
+                let folded = (f64::from(weight) * scale) as f32;
+                let subnormal = folded.is_subnormal();
+                flushed += usize::from(subnormal);
+                if subnormal { 0.0 } else { folded }
+            }));
+        }
+        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
+        Ok(Folded { weights: folded, bias, flushed })
+    }
+}
+
 /// Names that a network never reads: training's step counters.
 const IGNORED: &str = "num_batches_tracked";
 
-/// Whose names the tensors `names` have: the scheme with the most of the network's tensors among them.
-pub fn scheme(network: &Network, names: &[String]) -> Scheme {
-    // The first of equals.
-    Scheme::ALL.into_iter().rev().max_by_key(|&scheme| network.tensors_among(scheme, names)).unwrap_or(Scheme::Torch)
-}
-
-/// The network that most of `names` are tensors of, with how many kernels of it there are; `None` where it is none.
-pub(super) fn network_of(names: &[String]) -> Option<(Name, usize)> {
-    let known = |name: Name| {
-        let network = Network::new(name, &Config::of(name)).ok()?;
-        let known = network.tensors_among(scheme(&network, names), names);
-        (known > 0).then_some((name, known))
-    };
-    Name::ALL.into_iter().filter_map(known).max_by_key(|&(_, known)| known)
-}
-
-/// Folds every layer's parameters; all that is wrong with the source is in one error, or, where its names are another
-/// network's, which one that is.
-pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
-    let names = source.names();
-    let scheme = scheme(network, &names);
-    let known = network.tensors_among(scheme, &names);
-    let other = || network_of(&names).filter(|&(name, most)| name != network.architecture() && most > known);
-    let names: BTreeSet<String> = names.iter().cloned().collect();
-    let mut reader = Reader { network, source, scheme, names, used: BTreeSet::new(), problems: Vec::new() };
-    let folded = network.layers().iter().map(|layer| reader.layer(layer)).collect::<Result<_>>()?;
-    for keys in network.head().iter().filter_map(|layer| keys(network.architecture(), scheme, layer)) {
-        let unread = [keys.weights, keys.bias].map(|name| reader.name(name));
-        reader.used.extend(unread);
+/// Folds the parameters of every node; `None` for nodes without weights. All that is wrong with the source is in one
+/// error.
+pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
+    let names = source.names().into_iter().collect();
+    let mut reader = Reader { source, names, used: HashSet::new(), problems: Vec::new() };
+    let folded = graph.nodes().iter().map(|node| reader.node(node)).collect::<Result<_>>()?;
+    let mut unread: Vec<&String> = reader.names.difference(&reader.used).collect();
+    unread.retain(|name| !name.ends_with(IGNORED) && !source.may_stay_unread(name));
+    unread.sort();
+    let unread = unread.into_iter().map(|name| format!("{}: unexpected, no node reads it", source.label(name)));
+    reader.problems.extend(unread);
+    match reader.problems.is_empty() {
+        true => Ok(folded),
+        false => Err(Error::Weights { network: "the graph".into(), problems: reader.problems }),
     }
-    let unexpected = reader.names.difference(&reader.used).filter(|name| !name.ends_with(IGNORED));
-    let unexpected: Vec<_> =
-        unexpected.map(|name| format!("{name}: unexpected, {} has no such tensor", network.name())).collect();
-    reader.problems.extend(unexpected);
-    if reader.problems.is_empty() {
-        return Ok(folded);
-    }
-    let name = network.name().into();
-    Err(match other() {
-        Some((other, _)) => Error::OtherNetwork { network: name, looks_like: other.as_str() },
-        None => Error::Weights { network: name, problems: reader.problems },
-    })
-}
-
-/// What is read for one layer.
-struct Tensors<'a> {
-    weights: Cow<'a, [f32]>,
-    axes: Axes,
-    /// Factor and summand of each output.
-    scale_shift: Vec<(f64, f64)>,
 }
 
 struct Reader<'a> {
-    network: &'a Network,
     source: &'a dyn Weights,
-    scheme: Scheme,
-    names: BTreeSet<String>,
-    used: BTreeSet<String>,
+    names: HashSet<String>,
+    used: HashSet<String>,
     problems: Vec<String>,
 }
+
+/// The endings of a weighted node's tensors, and of its normalisation's.
+const OF_NODE: [&str; 2] = ["weight", "bias"];
+const OF_NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl<'a> Reader<'a> {
     fn tensor(&mut self, name: String, shape: &[usize]) -> Option<Cow<'a, [f32]>> {
@@ -91,72 +87,67 @@ impl<'a> Reader<'a> {
             Ok(tensor) => Err(format!("{} elements, expected {expected} (shape {shape:?})", tensor.len())),
             Err(why) => Err(why),
         };
-        let tensor = tensor.map_err(|why| self.problems.push(format!("{name}: {why}")));
+        let tensor = tensor.map_err(|why| self.problems.push(format!("{}: {why}", self.source.label(&name))));
         self.used.insert(name);
         tensor.ok()
     }
 
-    /// `name`, or the one that older files have for it, if the source has that.
-    fn name(&self, name: String) -> String {
-        older(&name).filter(|older| self.names.contains(older)).unwrap_or(name)
+    /// Tensor `index` of `tensors`, of `shape`; its name ends as `endings` say.
+    fn of(&mut self, tensors: &'a Tensors, endings: &[&str], index: usize, shape: &[usize]) -> Option<Cow<'a, [f32]>> {
+        match tensors {
+            Tensors::Named(name) => self.tensor(format!("{name}.{}", endings[index]), shape),
+            // The builder checked their lengths.
+            Tensors::Given(arrays) => arrays.get(index).map(|array| Cow::Borrowed(&array[..])),
+        }
     }
 
-    /// The layer's weights, or `None` where it has none or something is wrong with them; an error where there is no room.
-    fn layer(&mut self, layer: &Layer) -> Result<Option<Folded>> {
-        let Some((tensors, parameters)) =
-            layer.parameters.as_ref().and_then(|all| Some((self.tensors(layer, all)?, all)))
-        else {
+    /// The node's weights, or `None` where it has none or something is wrong with them; an error where there is no room.
+    fn node(&mut self, node: &'a Node) -> Result<Option<Folded>> {
+        let (Some(shape), Some(parameters)) = (node.weight_shape(), node.parameters()) else {
             return Ok(None);
         };
-        let Tensors { weights, axes, scale_shift } = tensors;
-        let mut folded = room(&layer.name, weights.len())?;
-        let mut flushed = 0;
-        let per_output = weights.len() / scale_shift.len().max(1);
-        for (output, &(scale, _)) in scale_shift.iter().enumerate() {
-            folded.extend((output * per_output..(output + 1) * per_output).map(|i| {
-                let folded = (f64::from(weights[axes.index(i, parameters)]) * scale) as f32;
-                let subnormal = folded.is_subnormal();
-                flushed += usize::from(subnormal);
-                if subnormal { 0.0 } else { folded }
-            }));
+        let found = self.problems.len();
+        let weights = self.of(parameters.weights(), &OF_NODE, 0, &shape);
+        let scale_shift = self.scale_shift(parameters, shape[0]);
+        match weights.zip(scale_shift) {
+            Some((weights, scale_shift)) if found == self.problems.len() => {
+                Folded::new(&weights, &scale_shift).map(Some).map_err(|error| error.of_node(node.name()))
+            }
+            _ => Ok(None),
         }
-        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
-        Ok(Some(Folded { weights: folded, bias, flushed }))
     }
 
-    /// The tensors of a layer with `parameters`; `None` where something is wrong with them.
-    fn tensors(&mut self, layer: &Layer, parameters: &Parameters) -> Option<Tensors<'a>> {
-        let Some(Keys { weights, bias, norm, axes }) = keys(self.network.architecture(), self.scheme, layer) else {
-            self.problems.push(format!("{}: {:?} has no names for this layer", layer.name, self.scheme));
-            return None;
-        };
-        let outputs = parameters.shape[0];
-        // Every tensor is asked for before any is missed, so that the error names all that is wrong.
-        let weights = self.tensor(self.name(weights), &axes.shape(layer.op, parameters));
-        let bias = self.name(bias);
+    /// Factor and summand of each output. Every tensor is asked for before any is missed, so that the error names all
+    /// that is wrong.
+    fn scale_shift(&mut self, parameters: &'a Parameters, outputs: usize) -> Option<Vec<(f64, f64)>> {
         // Some sources keep a bias besides the normalisation.
-        let bias = match parameters.bias || self.names.contains(&bias) {
-            true => self.tensor(bias, &[outputs]),
+        let kept = match parameters.weights() {
+            Tensors::Named(name) => self.names.contains(&format!("{name}.bias")),
+            Tensors::Given(_) => false,
+        };
+        let bias = match parameters.has_bias() || kept {
+            true => self.of(parameters.weights(), &OF_NODE, 1, &[outputs]),
             false => Some(vec![0.0; outputs].into()),
         };
-        let norm = norm.zip(parameters.norm.as_ref()).map(|(names, Norm { epsilon, .. })| {
-            let variance = names[3].clone();
-            (names.map(|name| self.tensor(name, &[outputs])), variance, *epsilon)
+        let norm = parameters.norm().map(|norm| {
+            ([0, 1, 2, 3].map(|index| self.of(norm.tensors(), &OF_NORM, index, &[outputs])), norm)
         });
         let mut scale_shift: Vec<(f64, f64)> = bias?.iter().map(|&bias| (1.0, f64::from(bias))).collect();
-        if let Some(([gamma, beta, mean, variance], name, epsilon)) = norm {
-            let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-            for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
-                let root = (f64::from(variance[i]) + epsilon).sqrt();
-                if root.is_nan() || root == 0.0 {
-                    self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
-                    return None;
-                }
-                *scale = f64::from(gamma[i]) / root;
-                *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
+        let Some(([gamma, beta, mean, variance], norm)) = norm else { return Some(scale_shift) };
+        let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+        for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
+            let root = (f64::from(variance[i]) + norm.epsilon()).sqrt();
+            if root.is_nan() || root == 0.0 {
+                let name = match norm.tensors() {
+                    Tensors::Named(name) => self.source.label(&format!("{name}.{}", OF_NORM[3])),
+                    Tensors::Given(_) => "variance".into(),
+                };
+                self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
+                return None;
             }
+            *scale = f64::from(gamma[i]) / root;
+            *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
         }
-        let weights = weights?;
-        Some(Tensors { weights, axes, scale_shift })
+        Some(scale_shift)
     }
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::Weights;
-use crate::buffer::collect;
 use crate::error::{Error, Result};
+use crate::tensor::buffer::collect;
 
 /// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
 /// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's

@@ -1,0 +1,122 @@
+//! What a node with weights has besides its shape: where its parameters come from, and its clamp.
+
+use std::sync::Arc;
+
+use crate::tensor::Clamp;
+
+/// What a convolution or a fully connected layer has besides its shape: parameters, by name or as arrays, and a clamp.
+///
+/// ```
+/// use sepconv::Clamp;
+/// use sepconv::graph::Layer;
+///
+/// // The tensors `stem.weight`, and `bn.weight`, `.bias`, `.running_mean`, `.running_var` of a source of weights.
+/// let named = Layer::named("stem").norm("bn", 1e-5).clamp(Clamp::RELU6);
+/// // The same from arrays, with a bias and no normalisation.
+/// let given = Layer::arrays(vec![0.5; 8 * 3 * 9], vec![0.0; 8]).clamp(Clamp::new(-1.0, 1.0));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Layer {
+    pub(super) parameters: Parameters,
+    pub(super) clamp: Clamp,
+}
+
+impl Layer {
+    /// Weights called `name`.weight in the source.
+    pub fn named(name: impl Into<String>) -> Self {
+        let parameters = Parameters { weights: Tensors::Named(name.into()), bias: false, norm: None };
+        Layer { parameters, clamp: Clamp::NONE }
+    }
+
+    /// These weights (outputs x inputs a group x rows x columns) and this bias (one an output).
+    pub fn arrays(weights: impl Into<Vec<f32>>, bias: impl Into<Vec<f32>>) -> Self {
+        let weights = Tensors::Given([weights.into(), bias.into()].map(Arc::from).to_vec());
+        Layer { parameters: Parameters { weights, bias: true, norm: None }, clamp: Clamp::NONE }
+    }
+
+    /// With the bias `name`.bias besides the weights.
+    pub fn bias(mut self) -> Self {
+        self.parameters.bias = true;
+        self
+    }
+
+    /// With the batch normalisation `name`.weight, `name`.bias, `name`.running_mean, `name`.running_var after it, which
+    /// is folded into weights and bias; `epsilon` is added to the variance.
+    pub fn norm(mut self, name: impl Into<String>, epsilon: f64) -> Self {
+        self.parameters.norm = Some(Norm { tensors: Tensors::Named(name.into()), epsilon });
+        self
+    }
+
+    /// With the batch normalisation of these scales, shifts, means and variances (one an output each) after it.
+    pub fn norm_arrays(
+        mut self,
+        scale: impl Into<Vec<f32>>,
+        shift: impl Into<Vec<f32>>,
+        mean: impl Into<Vec<f32>>,
+        variance: impl Into<Vec<f32>>,
+        epsilon: f64,
+    ) -> Self {
+        let arrays = [scale.into(), shift.into(), mean.into(), variance.into()].map(Arc::from);
+        self.parameters.norm = Some(Norm { tensors: Tensors::Given(arrays.to_vec()), epsilon });
+        self
+    }
+
+    /// With this clamp of its output.
+    pub fn clamp(mut self, clamp: Clamp) -> Self {
+        self.clamp = clamp;
+        self
+    }
+}
+
+/// Where tensors come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tensors {
+    /// A source of weights has them, under this name and their own endings.
+    Named(String),
+    /// They were given to the builder, in the order of the endings.
+    Given(Vec<Arc<[f32]>>),
+}
+
+/// The trained parameters of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    weights: Tensors,
+    bias: bool,
+    norm: Option<Norm>,
+}
+
+impl Parameters {
+    /// The weights: `NAME.weight` and, with a bias, `NAME.bias`.
+    pub fn weights(&self) -> &Tensors {
+        &self.weights
+    }
+
+    /// Whether there is a bias.
+    pub fn has_bias(&self) -> bool {
+        self.bias
+    }
+
+    /// The batch normalisation that is folded into the weights.
+    pub fn norm(&self) -> Option<&Norm> {
+        self.norm.as_ref()
+    }
+}
+
+/// The batch normalisation that follows a convolution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Norm {
+    pub(super) tensors: Tensors,
+    pub(super) epsilon: f64,
+}
+
+impl Norm {
+    /// Its tensors: `NAME.weight`, `NAME.bias`, `NAME.running_mean`, `NAME.running_var`.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    /// What is added to the variance.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+}

@@ -1,0 +1,308 @@
+//! What this machine is, as far as it matters to speed: asked once.
+
+use std::sync::OnceLock;
+
+use crate::isa::Isa;
+
+/// A CPU, its operating system's part included.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Machine {
+    isas: Vec<Isa>,
+    caches: Caches,
+    double_pumped_avx512: bool,
+}
+
+/// The caches of one core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Caches {
+    /// Bytes of the first-level data cache.
+    l1d: usize,
+    /// Bytes of the second-level cache; of one that cores share, a core's share.
+    l2: usize,
+}
+
+impl Caches {
+    /// The smallest of the CPUs that plans are made for: what is assumed where nothing says.
+    const DEFAULT: Caches = Caches { l1d: 32 << 10, l2: 512 << 10 };
+}
+
+impl Machine {
+    /// The machine that this program runs on.
+    pub fn this() -> &'static Machine {
+        // Asked once: on a virtual machine CPUID costs as much as a small layer.
+        static THIS: OnceLock<Machine> = OnceLock::new();
+        THIS.get_or_init(|| Machine {
+            isas: Isa::ALL.into_iter().filter(|&isa| detect::runs(isa)).collect(),
+            caches: sensible(detect::caches()),
+            double_pumped_avx512: detect::double_pumped_avx512(),
+        })
+    }
+
+    /// Whether the CPU has the instructions of `isa`, and the operating system saves its registers.
+    pub fn runs(&self, isa: Isa) -> bool {
+        self.isas.contains(&isa)
+    }
+
+    /// Bytes of a core's first-level data cache.
+    #[allow(dead_code)] // The cost model's panels were fitted on one size of cache.
+    pub fn l1d(&self) -> usize {
+        self.caches.l1d
+    }
+
+    /// Bytes of a core's second-level cache, or of its share of one.
+    #[allow(dead_code)] // As above.
+    pub fn l2(&self) -> usize {
+        self.caches.l2
+    }
+
+    /// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits.
+    pub fn double_pumped_avx512(&self) -> bool {
+        self.double_pumped_avx512
+    }
+}
+
+/// What was found, each size by itself replaced by the default where it cannot be one of such a cache.
+fn sensible(found: Option<Caches>) -> Caches {
+    let Caches { l1d, l2 } = found.unwrap_or(Caches::DEFAULT);
+    let within = |size: usize, least: usize, most: usize, or: usize| if (least..=most).contains(&size) { size } else { or };
+    Caches {
+        l1d: within(l1d, 8 << 10, 1 << 20, Caches::DEFAULT.l1d),
+        l2: within(l2, 64 << 10, 64 << 20, Caches::DEFAULT.l2),
+    }
+}
+
+/// A cache as the CPU or the operating system describes it.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+#[derive(Debug, Clone, Copy)]
+struct Described {
+    level: usize,
+    /// Whether it holds data, alone or beside instructions.
+    data: bool,
+    bytes: usize,
+    /// Hardware threads that share it.
+    sharing: usize,
+}
+
+/// The first two levels of `described`. The threads of a core are those that share its first level.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+fn caches(described: impl Iterator<Item = Described>) -> Option<Caches> {
+    let data: Vec<_> = described.filter(|cache| cache.data).collect();
+    let at = |level| data.iter().find(|cache| cache.level == level);
+    let (first, second) = (at(1)?, at(2)?);
+    let cores = (second.sharing / first.sharing.max(1)).max(1);
+    Some(Caches { l1d: first.bytes, l2: second.bytes / cores })
+}
+
+/// An interpreter has no CPUID, and no files.
+#[cfg(miri)]
+mod detect {
+    use super::{Caches, Isa};
+
+    pub fn runs(isa: Isa) -> bool {
+        isa == Isa::Portable
+    }
+
+    pub fn caches() -> Option<Caches> {
+        None
+    }
+
+    pub fn double_pumped_avx512() -> bool {
+        false
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod detect {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+
+    use super::{Caches, Described, Isa};
+
+    pub fn runs(isa: Isa) -> bool {
+        // std's detection reads XCR0 besides CPUID: it reports an extension only where the system saves its registers.
+        let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        match isa {
+            Isa::Portable => true,
+            Isa::Avx2 => avx2(),
+            // Its machines get kernels of AVX2 too.
+            Isa::Avx512 => is_x86_feature_detected!("avx512f") && (parts() || !cfg!(target_env = "msvc")) && avx2(),
+            Isa::Neon => false,
+        }
+    }
+
+    /// MSVC has one switch for five parts of AVX-512.
+    fn parts() -> bool {
+        is_x86_feature_detected!("avx512cd")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+    }
+
+    fn amd() -> bool {
+        let vendor = __cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+    }
+
+    /// Intel describes its caches in leaf 4; AMD, in the same form, in leaf 0x8000001D, where it has the bit for it.
+    pub fn caches() -> Option<Caches> {
+        let leaf = if __cpuid(0x8000_0000).eax >= 0x8000_001D && __cpuid(0x8000_0001).ecx & 1 << 22 != 0 && amd() {
+            0x8000_001D
+        } else if __cpuid(0).eax >= 4 {
+            4
+        } else {
+            return None;
+        };
+        let described = (0..16).map(|index| __cpuid_count(leaf, index)).take_while(|answer| answer.eax & 0x1f != 0);
+        super::caches(described.map(|answer| describe(&answer)))
+    }
+
+    pub(super) fn describe(answer: &CpuidResult) -> Described {
+        let field = |register: u32, first: u32, bits: u32| (register >> first & ((1 << bits) - 1)) as usize;
+        let (line, partitions, ways) =
+            (field(answer.ebx, 0, 12) + 1, field(answer.ebx, 12, 10) + 1, field(answer.ebx, 22, 10) + 1);
+        Described {
+            level: field(answer.eax, 5, 3),
+            data: [1, 3].contains(&field(answer.eax, 0, 5)),
+            bytes: (line * partitions * ways).saturating_mul(answer.ecx as usize + 1),
+            sharing: field(answer.eax, 14, 12) + 1,
+        }
+    }
+
+    /// Zen 4: AMD family 19h with AVX-512.
+    pub fn double_pumped_avx512() -> bool {
+        let version = __cpuid(1).eax;
+        let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
+        amd() && family == 0x19 && runs(Isa::Avx512)
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod detect {
+    use super::{Caches, Isa};
+
+    pub fn runs(isa: Isa) -> bool {
+        match isa {
+            Isa::Portable => true,
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            _ => false,
+        }
+    }
+
+    pub fn caches() -> Option<Caches> {
+        super::listed(std::path::Path::new("/sys/devices/system/cpu/cpu0/cache"))
+    }
+
+    pub fn double_pumped_avx512() -> bool {
+        false
+    }
+}
+
+#[cfg(all(not(any(target_arch = "x86_64", target_arch = "aarch64")), not(miri)))]
+mod detect {
+    use super::{Caches, Isa};
+
+    pub fn runs(isa: Isa) -> bool {
+        isa == Isa::Portable
+    }
+
+    pub fn caches() -> Option<Caches> {
+        None
+    }
+
+    pub fn double_pumped_avx512() -> bool {
+        false
+    }
+}
+
+/// The caches that Linux lists in `directory`, one directory each; elsewhere there is none such.
+#[cfg(any(test, all(target_arch = "aarch64", not(miri))))]
+fn listed(directory: &std::path::Path) -> Option<Caches> {
+    let described = std::fs::read_dir(directory).ok()?.flatten().filter_map(|entry| {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+        let (level, kind, size) = (read("level")?, read("type")?, read("size")?);
+        let kilobytes: usize = size.trim().strip_suffix('K')?.parse().ok()?;
+        Some(Described {
+            level: level.trim().parse().ok()?,
+            data: kind.trim() != "Instruction",
+            bytes: kilobytes << 10,
+            sharing: read("shared_cpu_list").map_or(1, |list| count(&list)),
+        })
+    });
+    caches(described)
+}
+
+/// How many CPUs a list such as `0-3,8` names; 1 where it is malformed.
+#[cfg(any(test, all(target_arch = "aarch64", not(miri))))]
+fn count(list: &str) -> usize {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    };
+    list.trim().split(',').map(range).sum::<Option<usize>>().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_runs_the_portable_tier_and_has_caches() {
+        let machine = Machine::this();
+        assert!(machine.runs(Isa::Portable));
+        assert!((8 << 10..=1 << 20).contains(&machine.l1d()), "{machine:?}");
+        assert!((64 << 10..=64 << 20).contains(&machine.l2()), "{machine:?}");
+        assert!(!machine.double_pumped_avx512() || cfg!(target_arch = "x86_64"));
+    }
+
+    #[test]
+    fn what_is_no_cache_is_the_default() {
+        assert_eq!(sensible(None), Caches::DEFAULT);
+        assert_eq!(sensible(Some(Caches { l1d: 0, l2: usize::MAX })), Caches::DEFAULT);
+        let found = Caches { l1d: 48 << 10, l2: 2 << 20 };
+        assert_eq!(sensible(Some(found)), found);
+    }
+
+    #[test]
+    fn a_shared_cache_counts_by_cores() {
+        let of = |level, data, bytes, sharing| Described { level, data, bytes, sharing };
+        // Four cores of one thread each share 4 MB.
+        let found = caches([of(1, true, 32 << 10, 1), of(1, false, 64 << 10, 1), of(2, true, 4 << 20, 4)].into_iter());
+        assert_eq!(found, Some(Caches { l1d: 32 << 10, l2: 1 << 20 }));
+        // Two threads of one core.
+        let found = caches([of(1, true, 48 << 10, 2), of(2, true, 2 << 20, 2)].into_iter());
+        assert_eq!(found, Some(Caches { l1d: 48 << 10, l2: 2 << 20 }));
+        assert_eq!(caches([of(1, true, 48 << 10, 2)].into_iter()), None);
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn leaf_four_is_read_as_it_is_written() {
+        // The first-level data cache of an Intel server: 48 KB, 12 ways of 64 lines of 64 bytes, two threads.
+        let answer = std::arch::x86_64::CpuidResult { eax: 0x1c00_4121, ebx: 0x02c0_003f, ecx: 0x3f, edx: 0 };
+        let cache = detect::describe(&answer);
+        assert_eq!((cache.level, cache.data, cache.bytes, cache.sharing), (1, true, 48 << 10, 2));
+    }
+
+    #[cfg(not(miri))]
+    #[test]
+    fn what_linux_lists_is_read() {
+        let directory = std::env::temp_dir().join(format!("sepconv-caches-{}", std::process::id()));
+        let caches = [
+            ("index0", "1", "Data", "64K", "0"),
+            ("index1", "1", "Instruction", "32K", "0"),
+            ("index2", "2", "Unified", "2048K", "0-1"),
+        ];
+        for (index, level, kind, size, shared) in caches {
+            std::fs::create_dir_all(directory.join(index)).unwrap();
+            for (name, text) in [("level", level), ("type", kind), ("size", size), ("shared_cpu_list", shared)] {
+                std::fs::write(directory.join(index).join(name), format!("{text}\n")).unwrap();
+            }
+        }
+        std::fs::write(directory.join("uevent"), "").unwrap();
+        let found = listed(&directory);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(found, Some(Caches { l1d: 64 << 10, l2: 1 << 20 }));
+        assert_eq!(listed(&directory), None);
+        assert_eq!((count("0-3,8\n"), count("5"), count("")), (5, 1, 1));
+    }
+}

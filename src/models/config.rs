@@ -1,0 +1,214 @@
+//! Which networks there are, and what one is built from.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::tensor::Clamp;
+
+/// The networks by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// MobileNet V1 for 28x28 grey digits.
+    Digits,
+    /// MobileNet V1 (Howard et al. 2017, arXiv:1704.04861).
+    MobilenetV1,
+    /// MobileNet V2 (Sandler et al. 2018, arXiv:1801.04381).
+    MobilenetV2,
+    /// Xception (Chollet 2017, arXiv:1610.02357).
+    Xception,
+}
+
+impl Architecture {
+    /// Every network.
+    pub const ALL: [Architecture; 4] =
+        [Architecture::Digits, Architecture::MobilenetV1, Architecture::MobilenetV2, Architecture::Xception];
+
+    /// The name: `digits`, `mobilenet_v1`, `mobilenet_v2`, `xception`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Architecture::Digits => "digits",
+            Architecture::MobilenetV1 => "mobilenet_v1",
+            Architecture::MobilenetV2 => "mobilenet_v2",
+            Architecture::Xception => "xception",
+        }
+    }
+
+    /// The width and the resolution that the paper starts from.
+    pub const fn defaults(self) -> (f64, usize) {
+        match self {
+            Architecture::Digits => (0.5, 28),
+            Architecture::MobilenetV1 | Architecture::MobilenetV2 => (1.0, 224),
+            Architecture::Xception => (1.0, 299),
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Error::Parameter {
+            what: "network",
+            got: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Architecture::as_str).join(", ")),
+        })
+    }
+}
+
+/// Whose conventions a network follows: padding, epsilon, classes. Weights of one do not work with another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Flavor {
+    /// torchvision: symmetric padding, epsilon 1e-5, 1000 classes.
+    Torch,
+    /// timm: as torchvision.
+    Timm,
+    /// TensorFlow: SAME padding, epsilon 1e-3, 1000 classes.
+    Tf,
+    /// Keras applications: as TensorFlow, but MobileNet V1 pads (0, 1) before every stride of 2.
+    Keras,
+    /// TF-slim: as TensorFlow, with 1001 classes of which the first is the background.
+    Slim,
+}
+
+impl Flavor {
+    /// Every flavor.
+    pub const ALL: [Flavor; 5] = [Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras, Flavor::Slim];
+
+    /// The name: `torch`, `timm`, `tf`, `keras` or `slim`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Flavor::Torch => "torch",
+            Flavor::Timm => "timm",
+            Flavor::Tf => "tf",
+            Flavor::Keras => "keras",
+            Flavor::Slim => "slim",
+        }
+    }
+
+    /// Epsilon of the batch normalisation.
+    pub(crate) const fn epsilon(self) -> f64 {
+        match self {
+            Flavor::Torch | Flavor::Timm => 1e-5,
+            Flavor::Tf | Flavor::Keras | Flavor::Slim => 1e-3,
+        }
+    }
+
+    /// Classes of ImageNet.
+    pub(crate) const fn classes(self) -> usize {
+        if matches!(self, Flavor::Slim) { 1001 } else { 1000 }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Flavor {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Error::Parameter {
+            what: "flavor",
+            got: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Flavor::as_str).join(", ")),
+        })
+    }
+}
+
+/// What there is between a convolution and the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Nothing.
+    Linear,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+impl Activation {
+    /// The clamp that it is.
+    pub const fn clamp(self) -> Clamp {
+        match self {
+            Activation::Linear => Clamp::NONE,
+            Activation::Relu => Clamp::RELU,
+            Activation::Relu6 => Clamp::RELU6,
+        }
+    }
+}
+
+impl FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "linear" => Ok(Activation::Linear),
+            "relu" => Ok(Activation::Relu),
+            "relu6" => Ok(Activation::Relu6),
+            _ => Err(Error::Parameter {
+                what: "activation",
+                got: name.into(),
+                expected: "one of linear, relu, relu6".into(),
+            }),
+        }
+    }
+}
+
+/// What a network is built from. `None` takes the default of the network and its flavor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// Multiplier of the channels: more than 0, at most 16.
+    pub width: f64,
+    /// Rows and columns of the input: 1 to 8192 pixels, and as many as the network's windows need.
+    pub resolution: usize,
+    /// Conventions.
+    pub flavor: Flavor,
+    /// Outputs of the classifier: 1 to 1048576.
+    pub classes: Option<usize>,
+    /// Activation of the networks that leave the choice.
+    pub activation: Option<Activation>,
+    /// Epsilon of the batch normalisation: 0 or more, below 1.
+    pub epsilon: Option<f64>,
+}
+
+impl Config {
+    /// The configuration of the paper, in flavor `torch`.
+    pub fn of(architecture: Architecture) -> Self {
+        let (width, resolution) = architecture.defaults();
+        Config { width, resolution, flavor: Flavor::Torch, classes: None, activation: None, epsilon: None }
+    }
+}
+
+/// The widest multiplier and the largest input that are accepted: their products stay far below any overflow.
+pub(super) const LARGEST: (f64, usize) = (16.0, 8192);
+
+impl Config {
+    /// The error for numbers that make no network, if they do not.
+    pub(super) fn check(&self) -> Result<()> {
+        let refuse = |what, got: String, expected: String| Err(Error::Parameter { what, got, expected });
+        if !(self.width > 0.0 && self.width <= LARGEST.0) {
+            return refuse("width", self.width.to_string(), format!("more than 0, at most {}", LARGEST.0));
+        }
+        if !(1..=LARGEST.1).contains(&self.resolution) {
+            return refuse("resolution", self.resolution.to_string(), format!("1 to {} pixels", LARGEST.1));
+        }
+        if let Some(classes) = self.classes.filter(|classes| !(1..=1 << 20).contains(classes)) {
+            return refuse("classes", classes.to_string(), format!("1 to {}", 1 << 20));
+        }
+        if let Some(epsilon) = self.epsilon.filter(|&epsilon| !(0.0..1.0).contains(&epsilon)) {
+            return refuse("epsilon", epsilon.to_string(), "0 or more, below 1".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! Weight files that say what network they are for.
+
+use std::ops::Deref;
+use std::str::FromStr;
+
+use super::config::{Architecture, Config, Flavor};
+use super::names::{self, TensorNames};
+use super::network::Network;
+use crate::error::{Error, Result};
+use crate::weights::SafetensorsWeights;
+
+/// A safetensors file, with what its metadata and the names and shapes of its tensors tell of the network.
+#[derive(Debug)]
+pub struct WeightFile<'a>(SafetensorsWeights<'a>);
+
+/// Reads the header of a safetensors file and builds the network that it is for: architecture, width, classes and, where
+/// there is no classifier, the backbone, by its metadata or by its tensors.
+///
+/// ```no_run
+/// let bytes = std::fs::read("mobilenet_v2.safetensors")?;
+/// let (network, weights) = sepconv::models::load(&bytes)?;
+/// let plan = network.plan(&*weights, &sepconv::parallel::Serial, Default::default())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load(file: &[u8]) -> Result<(Network, WeightFile<'_>)> {
+    let file = WeightFile::new(file)?;
+    let architecture = file.architecture()?;
+    let network = Network::new(architecture, &file.config(architecture)?)?;
+    let network = if file.is_backbone(architecture)? { network.backbone()? } else { network };
+    Ok((network, file))
+}
+
+impl<'a> Deref for WeightFile<'a> {
+    type Target = SafetensorsWeights<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Widths with published weights, in the order in which they are tried.
+const WIDTHS: [f64; 9] = [1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4, 1.25, 2.0];
+
+impl<'a> WeightFile<'a> {
+    /// Reads the header of `file`; the data stay where they are.
+    pub fn new(file: &'a [u8]) -> Result<Self> {
+        Ok(WeightFile(SafetensorsWeights::new(file)?))
+    }
+
+    /// Which network the file is for: what its metadata say (`sepconv.network`), or the one that most of its tensors
+    /// have the names of. An error where it is none of them.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let said = self.said("sepconv.network")?;
+        said.or_else(|| Some(names::network_of(&self.tensor_names())?.0)).ok_or_else(|| Error::Parameter {
+            what: "network",
+            got: "not named in the file".into(),
+            expected: format!(
+                "tensors of {}; name the network",
+                Architecture::ALL.map(Architecture::as_str).join(", ")
+            ),
+        })
+    }
+
+    /// The configuration that the file asks for: what its metadata say (`sepconv.width`, `.resolution`, `.flavor`,
+    /// `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, width and classes by their shapes,
+    /// and the paper's resolution. An error where the metadata make no network.
+    pub fn config(&self, architecture: Architecture) -> Result<Config> {
+        let mut config = Config::of(architecture);
+        let source = self.names_of(architecture)?;
+        config.flavor = self.said("sepconv.flavor")?.unwrap_or(match source {
+            TensorNames::Torch if matches!(architecture, Architecture::MobilenetV2 | Architecture::Digits) => {
+                Flavor::Torch
+            }
+            TensorNames::Torch | TensorNames::Timm => Flavor::Timm,
+            TensorNames::Keras => Flavor::Keras,
+            TensorNames::Slim => Flavor::Slim,
+        });
+        let width = self.said_as("sepconv.width", "a number")?;
+        config.width = width.unwrap_or(config.width);
+        config.resolution = self.said_as("sepconv.resolution", "a number of pixels")?.unwrap_or(config.resolution);
+        config.epsilon = self.said_as("sepconv.bn_eps", "a number")?;
+        config.activation = self.said("sepconv.activation")?;
+        config.classes = self.said_as("sepconv.classes", "a number of classes")?;
+        let network = Network::new(architecture, &config).map_err(|error| self.of_key(error))?;
+        if config.classes.is_none() {
+            let bias = names::classifier(&network, source).map(|[_, bias]| bias);
+            config.classes = bias.and_then(|bias| match self.shape(self.own(&bias)?) {
+                Some(&[classes]) => Some(classes),
+                _ => None,
+            });
+        }
+        if width.is_none() {
+            config.width = self.width(architecture, &config, source).unwrap_or(config.width);
+        }
+        Ok(config)
+    }
+
+    /// The width whose kernels have the shapes of the file's.
+    fn width(&self, architecture: Architecture, config: &Config, source: TensorNames) -> Option<f64> {
+        let fits = |&width: &f64| {
+            let network = Network::new(architecture, &Config { width, ..*config });
+            let Ok(network) = network.and_then(Network::backbone) else { return false };
+            let kernels = names::kernel_shapes(&network, source);
+            kernels.iter().all(|(name, shape)| self.shape(name) == Some(&shape[..]))
+        };
+        let hundredths = (1..=400).map(|hundredths| f64::from(hundredths) / 100.0);
+        [config.width].into_iter().chain(WIDTHS).chain(hundredths).find(fits)
+    }
+
+    /// Whether class 0 is the background, where the metadata say so (`sepconv.background`: true, 1, false or 0).
+    pub fn background(&self) -> Result<Option<bool>> {
+        let key = "sepconv.background";
+        let read = |text: &str| match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(refuse(key, text, "true, 1, false or 0".into())),
+        };
+        self.metadata(key).map(read).transpose()
+    }
+
+    /// Whether the file has tensors of network `architecture`, but not its classifier: such weights are those of
+    /// [`Network::backbone`].
+    pub fn is_backbone(&self, architecture: Architecture) -> Result<bool> {
+        let network = Network::new(architecture, &Config::of(architecture))?;
+        let source = self.names_of(architecture)?;
+        let classifier = names::classifier(&network, source).into_iter().flatten();
+        let has_one = classifier.into_iter().any(|names| self.own(&names).is_some());
+        Ok(!has_one && names::kernels_among(&network, source, &self.tensor_names()) > 0)
+    }
+
+    /// Whose names the tensors have.
+    pub fn names_of(&self, architecture: Architecture) -> Result<TensorNames> {
+        let network = Network::new(architecture, &Config::of(architecture))?;
+        Ok(names::scheme(&network, &self.tensor_names()))
+    }
+
+    /// The one of `names` that the file has.
+    fn own<'n>(&self, names: &'n [String]) -> Option<&'n str> {
+        names.iter().map(String::as_str).find(|name| self.shape(name).is_some())
+    }
+
+    /// What the metadata say under `key`, one of the names that `T` has.
+    fn said<T: FromStr<Err = Error>>(&self, key: &'static str) -> Result<Option<T>> {
+        let read = |text: &str| {
+            text.parse().map_err(|error| match error {
+                Error::Parameter { expected, .. } => refuse(key, text, expected),
+                error => error,
+            })
+        };
+        self.metadata(key).map(read).transpose()
+    }
+
+    /// What the metadata say under `key`, where they should say what is `expected`.
+    fn said_as<T: FromStr>(&self, key: &'static str, expected: &str) -> Result<Option<T>> {
+        let read = |text: &str| text.parse().map_err(|_| refuse(key, text, expected.into()));
+        self.metadata(key).map(read).transpose()
+    }
+
+    /// `error` of a network, under the key whose value it refuses.
+    fn of_key(&self, error: Error) -> Error {
+        let key = match &error {
+            Error::Parameter { what: "width", .. } => "sepconv.width",
+            Error::Parameter { what: "resolution", .. } => "sepconv.resolution",
+            Error::Parameter { what: "classes", .. } => "sepconv.classes",
+            Error::Parameter { what: "epsilon", .. } => "sepconv.bn_eps",
+            _ => return error,
+        };
+        match (error, self.metadata(key)) {
+            (Error::Parameter { expected, .. }, Some(text)) => refuse(key, text, expected),
+            (error, _) => error,
+        }
+    }
+}
+
+/// What is wrong with the metadata's `text` under `key`.
+fn refuse(key: &'static str, text: &str, expected: String) -> Error {
+    Error::Parameter { what: key, got: format!("{text:?}"), expected }
+}

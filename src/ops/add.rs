@@ -1,0 +1,78 @@
+//! The sum of two images.
+
+use std::sync::Arc;
+
+use super::simd::{add_run, each_pixel, pixel};
+use super::{Call, Operator, Packed, Site, Traits};
+use crate::error::{Error, Result};
+#[cfg(feature = "reference")]
+use super::Given;
+#[cfg(feature = "reference")]
+use crate::reference;
+use crate::tensor::buffer::Arena;
+use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
+
+/// `output = clamp(a + b)`, pixel by pixel; an error where the three shapes differ.
+pub fn add(a: View<'_>, b: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> Result<()> {
+    let shape = output.layout().shape();
+    a.layout().expect("first summand", shape)?;
+    b.layout().expect("second summand", shape)?;
+    if shape.is_empty() {
+        return Ok(());
+    }
+    for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
+        add_run(a.pixel(y, x), b.pixel(y, x), clamp, output.pixel_mut(y, x));
+    }
+    Ok(())
+}
+
+/// The operator of a graph.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Add;
+
+impl Operator for Add {
+    fn kind(&self) -> &'static str {
+        "add"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { inputs: 2, sums: true, clamps: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        match inputs[0] == inputs[1] {
+            true => Ok(inputs[0]),
+            false => Err(Error::shape("second summand", inputs[1], format!("the first one's shape, {}", inputs[0]))),
+        }
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        Window::PIXEL
+    }
+
+    fn pack(&self, _site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        Ok(Arc::new(*self))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, _given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        reference::add(inputs[0], inputs[1], clamp)
+    }
+}
+
+impl Packed for Add {
+    fn kernel(&self) -> &'static str {
+        "add"
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let channels = call.outputs.len();
+        // SAFETY: by this function's own contract; both summands hold every pixel of the output.
+        unsafe {
+            each_pixel(call, |y, x, output| {
+                let (a, b) = (pixel(call.input, y, x, channels), pixel(call.residual, y, x, channels));
+                add_run(a, b, call.clamp, output);
+            });
+        }
+    }
+}

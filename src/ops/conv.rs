@@ -1,0 +1,258 @@
+//! Dense convolution with a window of any size: every output channel is a sum over the window and all input channels.
+
+use std::sync::Arc;
+
+use super::pack::{self, Panels};
+use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use crate::error::{Error, Result};
+use crate::kernel::{ConvKernel, Kernels, arguments, select};
+#[cfg(feature = "reference")]
+use super::Given;
+#[cfg(feature = "reference")]
+use crate::reference;
+#[cfg(feature = "reference")]
+use crate::tensor::Clamp;
+use crate::tensor::buffer::Arena;
+use crate::tensor::{Shape, View, ViewMut, Window};
+
+/// What a dense convolution computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvParams {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// The window: any size, the same stride both ways, no dilation; its padding is smaller than the window on each side.
+    pub window: Window,
+}
+
+impl ConvParams {
+    /// From `inputs` to `outputs` channels under `window`.
+    pub const fn new(inputs: usize, outputs: usize, window: Window) -> Self {
+        ConvParams { inputs, outputs, window }
+    }
+}
+
+/// A dense convolution with its weights packed for one kernel, which it carries.
+///
+/// ```
+/// use sepconv::ops::{Conv, ConvParams, Epilogue};
+/// use sepconv::{Clamp, Isa, View, ViewMut, Window};
+///
+/// let kernels = Isa::selected()?.kernels()?;
+/// let params = ConvParams::new(3, 8, Window::square(3).stride(2).symmetric());
+/// let op = Conv::new(kernels, params, &[0.1; 8 * 3 * 9], &[0.0; 8])?;
+/// let (input, mut output) = ([1.0; 5 * 5 * 3], [0.0; 3 * 3 * 8]);
+/// op.run(View::tight(&input, 5, 5, 3)?, Epilogue::clamp(Clamp::RELU), ViewMut::tight(&mut output, 3, 3, 8)?)?;
+/// assert!((output[0] - 1.2).abs() < 1e-6);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Conv {
+    kernel: &'static ConvKernel,
+    params: ConvParams,
+    panels: Panels,
+}
+
+impl Conv {
+    /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output) for the kernel that is best for them.
+    pub fn new(kernels: &'static Kernels, params: ConvParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
+        Self::with_kernel(select::conv(kernels, params.window.size, params.inputs)?, params, weights, bias)
+    }
+
+    /// As [`new`](Self::new), for a kernel of the caller's choice; an error where it cannot compute this convolution.
+    pub fn with_kernel(
+        kernel: &'static ConvKernel,
+        params: ConvParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+    }
+
+    fn new_in(
+        arena: &mut Arena,
+        kernel: &'static ConvKernel,
+        params: ConvParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        let ConvParams { inputs, outputs, window } = params;
+        check(&window)?;
+        let (height, width) = window.size;
+        if !kernel.serves(window.size, inputs) {
+            let got = format!("{height}x{width} with {inputs} input channels");
+            return Err(Error::shape("conv window", got, format!("one that {} computes", kernel.name())));
+        }
+        expect_length("conv weights (outputs x inputs x kh x kw)", weights.len(), &[outputs, inputs, height, width])?;
+        expect_length("conv bias (outputs)", bias.len(), &[outputs])?;
+        // As many weights were given, unless there is no channel on one side: then nothing is packed.
+        let taps = window.taps();
+        let depth = if outputs == 0 { 0 } else { taps * inputs };
+        let tile = (kernel.nr(), kernel.lanes());
+        let panels = pack::panels(arena, tile, depth, outputs, bias, |row, output| {
+            let (tap, input) = (row / inputs, row % inputs);
+            weights[(output * inputs + input) * taps + tap]
+        })?;
+        Ok(Conv { kernel, params, panels })
+    }
+
+    /// The kernel that the weights are packed for.
+    pub fn kernel(&self) -> &'static ConvKernel {
+        self.kernel
+    }
+
+    /// What it computes.
+    pub fn params(&self) -> ConvParams {
+        self.params
+    }
+
+    /// The shape of the output for an input of `shape`; an error where the window does not fit, or the channels are not
+    /// those of the weights.
+    pub fn output(&self, shape: Shape) -> Result<Shape> {
+        let ConvParams { inputs, outputs, window } = self.params;
+        if shape.channels != inputs {
+            return Err(Error::shape("conv input", shape, format!("{inputs} channels")));
+        }
+        let (height, width) = window.expect_output("conv", shape)?;
+        Ok(Shape { height, width, channels: outputs })
+    }
+
+    /// Output channels that those of a [`Part`] begin and end at a multiple of, or at the last one.
+    pub fn channel_step(&self) -> usize {
+        self.kernel.nr()
+    }
+
+    /// Computes the whole output.
+    pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
+        let part = Part::all(self.output(input.layout().shape())?);
+        self.run_part(&part, input, epilogue, output)
+    }
+
+    /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
+    /// that several threads can share the work; the bits are those of one run.
+    pub fn run_part(
+        &self,
+        part: &Part,
+        input: View<'_>,
+        epilogue: Epilogue<'_>,
+        output: ViewMut<'_>,
+    ) -> Result<()> {
+        let whole = self.output(input.layout().shape())?;
+        if check_part("conv", self.channel_step(), whole, part, &epilogue, &output)? {
+            // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+            unsafe { self.run_unchecked(part, input, epilogue, output) };
+        }
+        Ok(())
+    }
+
+    /// As [`run_part`](Self::run_part), without a check.
+    ///
+    /// # Safety
+    /// `input` must be one that [`output`](Self::output) takes; `output`, and the residual, must have the size of `part`,
+    /// which must hold an element and lie inside the output that it gives, its channels cut at multiples of
+    /// [`channel_step`](Self::channel_step).
+    pub unsafe fn run_unchecked(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, mut output: ViewMut<'_>) {
+        let ConvParams { inputs, window, .. } = self.params;
+        let call = Call::of(&window, part, (input, 0..inputs), &epilogue, &mut output);
+        // SAFETY: by this function's own contract.
+        unsafe { Packed::run(self, &call) };
+    }
+}
+
+/// The error for a window that the kernels do not have.
+fn check(window: &Window) -> Result<()> {
+    window.check("conv")?;
+    if window.stride.0 != window.stride.1 || window.dilation != (1, 1) {
+        return Err(Error::shape("conv window", format!("{window:?}"), "the same stride both ways, and no dilation"));
+    }
+    Ok(())
+}
+
+impl Packed for Conv {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn weights(&self, _inputs: usize, outputs: usize) -> usize {
+        (self.params.window.taps() * self.params.inputs + 1) * outputs
+    }
+
+    fn channel_step(&self) -> Option<usize> {
+        Some(self.kernel.nr())
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let Call { outputs, clamp, .. } = call;
+        let ConvParams { inputs, window, .. } = self.params;
+        debug_assert!(outputs.start.is_multiple_of(self.kernel.nr()) && outputs.end <= self.params.outputs);
+        let panel = outputs.start / self.kernel.nr();
+        let arguments = arguments::Conv {
+            input: call.input,
+            height: call.input_size.0,
+            width: call.input_size.1,
+            channels: inputs,
+            kernel_height: window.size.0,
+            kernel_width: window.size.1,
+            stride: window.stride.0,
+            pad_top: call.missing,
+            pad_left: window.padding.left,
+            output: call.output,
+            output_height: call.output_size.0,
+            output_width: call.output_size.1,
+            n: outputs.len(),
+            b: self.panels.data.as_ptr().wrapping_add(panel * self.panels.stride),
+            b_panel: self.panels.stride,
+            bias: self.panels.bias.as_ptr().wrapping_add(outputs.start),
+            residual: call.residual,
+            lo: clamp.lo,
+            hi: clamp.hi,
+        };
+        // SAFETY: the caller's promises are the kernel's contract (kernels/README.md, clauses 1 to 3); the panels were
+        // packed for this kernel; a `&'static ConvKernel` comes from `Kernels`, the proof of its ISA.
+        unsafe { (self.kernel.run)(&arguments) }
+    }
+}
+
+/// The operator of a graph.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    pub outputs: usize,
+    pub window: Window,
+}
+
+impl Operator for Dense {
+    fn kind(&self) -> &'static str {
+        "conv"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { channelwise: false, weighted: true, adds: true, clamps: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        check(&self.window)?;
+        let (height, width) = self.window.expect_output("conv", inputs[0])?;
+        Ok(Shape { height, width, channels: self.outputs })
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        self.window
+    }
+
+    fn weights(&self, input: Shape) -> Option<[usize; 4]> {
+        Some([self.outputs, input.channels, self.window.size.0, self.window.size.1])
+    }
+
+    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        let params = ConvParams { inputs: site.input.channels, outputs: self.outputs, window: self.window };
+        let kernel = select::conv(site.kernels, self.window.size, params.inputs)?;
+        let (weights, bias) = site.weights;
+        Ok(Arc::new(Conv::new_in(arena, kernel, params, weights, bias)?))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        reference::conv(inputs[0], given.input, &self.window, self.outputs, given.weights, None, clamp)
+    }
+}

@@ -1,0 +1,252 @@
+//! Depthwise convolution: each channel by itself, with a window of its own.
+
+use std::sync::Arc;
+
+use super::pack;
+use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use crate::error::{Error, Result};
+use crate::kernel::{DepthwiseKernel, Kernels, arguments, select};
+#[cfg(feature = "reference")]
+use super::Given;
+#[cfg(feature = "reference")]
+use crate::reference;
+#[cfg(feature = "reference")]
+use crate::tensor::Clamp;
+use crate::tensor::buffer::Arena;
+use crate::tensor::{AlignedBuffer, Shape, View, ViewMut, Window};
+
+/// What a depthwise convolution computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DepthwiseParams {
+    /// Channels, of the input and the output.
+    pub channels: usize,
+    /// The window: 3x3, with a stride of 1 or 2 both ways; its padding is smaller than the window on each side.
+    pub window: Window,
+    /// Clamps every input from below before it is used (Xception's pre-activation: `Some(0.0)`).
+    pub input_lo: Option<f32>,
+}
+
+impl DepthwiseParams {
+    /// `channels` channels under `window`.
+    pub const fn new(channels: usize, window: Window) -> Self {
+        DepthwiseParams { channels, window, input_lo: None }
+    }
+}
+
+/// A depthwise convolution with its weights packed for one kernel, which it carries.
+///
+/// ```
+/// use sepconv::ops::{Depthwise, DepthwiseParams, Epilogue};
+/// use sepconv::{Clamp, Isa, View, ViewMut, Window};
+///
+/// let kernels = Isa::selected()?.kernels()?;
+/// let params = DepthwiseParams::new(2, Window::square(3).symmetric());
+/// let op = Depthwise::new(kernels, params, &[0.1; 2 * 9], &[0.0; 2])?;
+/// let (input, mut output) = ([1.0; 5 * 5 * 2], [0.0; 5 * 5 * 2]);
+/// op.run(View::tight(&input, 5, 5, 2)?, Epilogue::clamp(Clamp::RELU6), ViewMut::tight(&mut output, 5, 5, 2)?)?;
+/// assert!((output[0] - 0.4).abs() < 1e-6);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Depthwise {
+    kernel: &'static DepthwiseKernel,
+    params: DepthwiseParams,
+    blocks: AlignedBuffer,
+}
+
+impl Depthwise {
+    /// Packs `weights` (a row of taps a channel, row-major, the layout C, 1, kh, kw) and `bias` (one a channel) for the
+    /// kernel of the window.
+    pub fn new(kernels: &'static Kernels, params: DepthwiseParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
+        Self::with_kernel(kernel(kernels, &params.window)?, params, weights, bias)
+    }
+
+    /// As [`new`](Self::new), for a kernel of the caller's choice; an error where it is not for this window.
+    pub fn with_kernel(
+        kernel: &'static DepthwiseKernel,
+        params: DepthwiseParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+    }
+
+    fn new_in(
+        arena: &mut Arena,
+        kernel: &'static DepthwiseKernel,
+        params: DepthwiseParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        let DepthwiseParams { channels, window, .. } = params;
+        window.check("depthwise")?;
+        let (size, stride, dilation) = (kernel.window(), kernel.stride(), kernel.dilation());
+        if (size, (stride, stride), (dilation, dilation)) != (window.size, window.stride, window.dilation) {
+            let expected = format!("size {size:?}, stride {stride} and dilation {dilation} of {}", kernel.name());
+            return Err(Error::shape("depthwise window", format!("{window:?}"), expected));
+        }
+        let (height, width) = window.size;
+        expect_length("depthwise weights (channels x kh x kw)", weights.len(), &[channels, height, width])?;
+        expect_length("depthwise bias (channels)", bias.len(), &[channels])?;
+        let blocks = pack::blocks(arena, (kernel.lanes(), window.taps()), channels, weights, bias)?;
+        Ok(Depthwise { kernel, params, blocks })
+    }
+
+    /// The kernel that the weights are packed for.
+    pub fn kernel(&self) -> &'static DepthwiseKernel {
+        self.kernel
+    }
+
+    /// What it computes.
+    pub fn params(&self) -> DepthwiseParams {
+        self.params
+    }
+
+    /// The shape of the output for an input of `shape`; an error where the window does not fit, or the channels are not
+    /// those of the weights.
+    pub fn output(&self, shape: Shape) -> Result<Shape> {
+        let DepthwiseParams { channels, window, .. } = self.params;
+        if shape.channels != channels {
+            return Err(Error::shape("depthwise input", shape, format!("{channels} channels")));
+        }
+        let (height, width) = window.expect_output("depthwise", shape)?;
+        Ok(Shape { height, width, channels })
+    }
+
+    /// Channels that those of a [`Part`] begin and end at a multiple of, or at the last one.
+    pub fn channel_step(&self) -> usize {
+        self.kernel.lanes()
+    }
+
+    /// Computes the whole output.
+    pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
+        let part = Part::all(self.output(input.layout().shape())?);
+        self.run_part(&part, input, epilogue, output)
+    }
+
+    /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
+    /// that several threads can share the work; the bits are those of one run.
+    pub fn run_part(
+        &self,
+        part: &Part,
+        input: View<'_>,
+        epilogue: Epilogue<'_>,
+        output: ViewMut<'_>,
+    ) -> Result<()> {
+        let whole = self.output(input.layout().shape())?;
+        if check_part("depthwise", self.channel_step(), whole, part, &epilogue, &output)? {
+            // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+            unsafe { self.run_unchecked(part, input, epilogue, output) };
+        }
+        Ok(())
+    }
+
+    /// As [`run_part`](Self::run_part), without a check.
+    ///
+    /// # Safety
+    /// `input` must be one that [`output`](Self::output) takes; `output`, and the residual, must have the size of `part`,
+    /// which must hold an element and lie inside the output that it gives, its channels cut at multiples of
+    /// [`channel_step`](Self::channel_step).
+    pub unsafe fn run_unchecked(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, mut output: ViewMut<'_>) {
+        let inputs = part.channels.clone();
+        let mut call = Call::of(&self.params.window, part, (input, inputs), &epilogue, &mut output);
+        call.input = call.input.offset(0, 0, part.channels.start);
+        // SAFETY: by this function's own contract.
+        unsafe { Packed::run(self, &call) };
+    }
+}
+
+impl Packed for Depthwise {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn weights(&self, _inputs: usize, outputs: usize) -> usize {
+        (self.params.window.taps() + 1) * outputs
+    }
+
+    fn channel_step(&self) -> Option<usize> {
+        Some(self.kernel.lanes())
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let Call { outputs, clamp, .. } = call;
+        let (lanes, taps) = (self.kernel.lanes(), self.params.window.taps());
+        debug_assert!(outputs.start.is_multiple_of(lanes) && outputs.end <= self.params.channels);
+        // The last block of the weights ends at the last channel, and the kernel takes it so.
+        debug_assert!(outputs.end == self.params.channels || outputs.end.is_multiple_of(lanes));
+        let input_lo = self.params.input_lo;
+        let arguments = arguments::Depthwise {
+            input: call.input,
+            height: call.input_size.0,
+            width: call.input_size.1,
+            channels: outputs.len(),
+            pad_top: call.missing,
+            pad_left: self.params.window.padding.left,
+            output: call.output,
+            output_height: call.output_size.0,
+            output_width: call.output_size.1,
+            weights: self.blocks.as_ptr().wrapping_add(outputs.start / lanes * pack::block_len(lanes, taps)),
+            residual: call.residual,
+            clamp_input: usize::from(input_lo.is_some()),
+            input_lo: input_lo.unwrap_or(0.0),
+            lo: clamp.lo,
+            hi: clamp.hi,
+        };
+        // SAFETY: the caller's promises are the kernel's contract (kernels/README.md, clauses 1 to 3); the blocks were
+        // packed for this kernel; a `&'static DepthwiseKernel` comes from `Kernels`, the proof of its ISA.
+        unsafe { (self.kernel.run)(&arguments) }
+    }
+}
+
+/// The kernel for `window`.
+fn kernel(kernels: &'static Kernels, window: &Window) -> Result<&'static DepthwiseKernel> {
+    let Window { size, stride, dilation, .. } = *window;
+    if stride.0 != stride.1 || dilation.0 != dilation.1 {
+        let expected = "the same stride and dilation both ways";
+        return Err(Error::shape("depthwise window", format!("{window:?}"), expected));
+    }
+    select::depthwise(kernels, size, stride.0, dilation.0)
+}
+
+/// The operator of a graph.
+#[derive(Debug)]
+pub(crate) struct Channelwise {
+    pub window: Window,
+}
+
+impl Operator for Channelwise {
+    fn kind(&self) -> &'static str {
+        "depthwise"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { weighted: true, adds: true, clamps: true, clamps_input: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.window.check("depthwise")?;
+        let (height, width) = self.window.expect_output("depthwise", inputs[0])?;
+        Ok(Shape { height, width, channels: inputs[0].channels })
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        self.window
+    }
+
+    fn weights(&self, input: Shape) -> Option<[usize; 4]> {
+        Some([input.channels, 1, self.window.size.0, self.window.size.1])
+    }
+
+    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        let Site { input_lo, weights: (weights, bias), .. } = *site;
+        let params = DepthwiseParams { channels: site.input.channels, window: self.window, input_lo };
+        let kernel = kernel(site.kernels, &self.window)?;
+        Ok(Arc::new(Depthwise::new_in(arena, kernel, params, weights, bias)?))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        reference::depthwise(inputs[0], given.input, &self.window, None, given.weights, None, clamp)
+    }
+}

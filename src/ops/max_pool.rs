@@ -1,0 +1,95 @@
+//! Max pooling.
+
+use std::sync::Arc;
+
+use super::simd::{each_pixel, maximum_run, pixel};
+use super::{Call, Operator, Packed, Part, Site, Traits};
+use crate::error::Result;
+#[cfg(feature = "reference")]
+use super::Given;
+#[cfg(feature = "reference")]
+use crate::reference;
+#[cfg(feature = "reference")]
+use crate::tensor::Clamp;
+use crate::tensor::buffer::Arena;
+use crate::tensor::{Padding, Shape, View, ViewMut, Window};
+
+/// Max pooling: the first tap inside the image, then each later one that is greater, or NaN. Padding, which is smaller
+/// than the window on each side, never counts.
+pub fn max_pool(window: Window, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
+    let source = input.layout().shape();
+    let pool = MaxPool { window };
+    let whole = pool.output(&[source])?;
+    output.layout().expect("max pool output", whole)?;
+    if !whole.is_empty() {
+        let channels = 0..whole.channels;
+        let call = Call::of(&window, &Part::all(whole), (input, channels), &super::Epilogue::default(), &mut output);
+        // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+        unsafe { pool.run(&call) };
+    }
+    Ok(())
+}
+
+/// The operator of a graph.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxPool {
+    pub window: Window,
+}
+
+impl Operator for MaxPool {
+    fn kind(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::PLAIN
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.window.check("max pool")?;
+        let (height, width) = self.window.expect_output("max pool", inputs[0])?;
+        Ok(Shape { height, width, channels: inputs[0].channels })
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        self.window
+    }
+
+    fn pack(&self, _site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        Ok(Arc::new(*self))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        debug_assert_eq!(clamp, Clamp::NONE, "a pooling has no clamp");
+        reference::max_pool(inputs[0], given.input, &self.window)
+    }
+}
+
+impl Packed for MaxPool {
+    fn kernel(&self) -> &'static str {
+        "max_pool"
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let window = strip_window(self.window, call.missing);
+        let channels = call.outputs.len();
+        // SAFETY: by this function's own contract; only taps inside the input are read.
+        unsafe {
+            each_pixel(call, |y, x, output| {
+                for (at, (_, row, column)) in window.taps_inside(call.input_size, (y, x)).enumerate() {
+                    let tap = pixel(call.input, row, column, channels);
+                    match at {
+                        0 => output.copy_from_slice(tap),
+                        _ => maximum_run(tap, output),
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// `window` as it lies on a strip of rows that `missing` rows of the first window stick out of.
+pub(super) fn strip_window(window: Window, missing: usize) -> Window {
+    window.padding(Padding { top: missing, ..window.padding })
+}

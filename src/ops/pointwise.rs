@@ -1,0 +1,306 @@
+//! Pointwise (1x1) convolution: a GEMM over pixels with packed weights. Fully connected layers are one of a single pixel.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::pack::{self, Panels};
+use super::{CACHE, Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use crate::error::{Error, Result};
+use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
+#[cfg(feature = "reference")]
+use super::Given;
+#[cfg(feature = "reference")]
+use crate::reference;
+#[cfg(feature = "reference")]
+use crate::tensor::Clamp;
+use crate::tensor::buffer::Arena;
+use crate::tensor::{Image, Shape, View, ViewMut, Window};
+
+/// What a pointwise convolution computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointwiseParams {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Input rows and pixels from one that is read to the next, the first of which is read: 1, or 2 for the shortcuts of
+    /// residual networks.
+    pub stride: usize,
+}
+
+impl PointwiseParams {
+    /// From `inputs` to `outputs` channels, every pixel.
+    pub const fn new(inputs: usize, outputs: usize) -> Self {
+        PointwiseParams { inputs, outputs, stride: 1 }
+    }
+}
+
+/// A pointwise convolution with its weights packed for one kernel, which it carries.
+///
+/// ```
+/// use sepconv::ops::{Epilogue, Pointwise, PointwiseParams};
+/// use sepconv::{Clamp, Isa, View, ViewMut};
+///
+/// let kernels = Isa::selected()?.kernels()?;
+/// // Two output channels of three inputs, for images of about 4 pixels.
+/// let weights = [1.0, 0.0, -1.0, 0.5, 0.5, 0.5];
+/// let op = Pointwise::new(kernels, PointwiseParams::new(3, 2), 4, &weights, &[0.0, 1.0])?;
+/// let (input, mut output) = ([1.0, 2.0, 3.0].repeat(4), [0.0; 4 * 2]);
+/// op.run(View::tight(&input, 2, 2, 3)?, Epilogue::clamp(Clamp::RELU), ViewMut::tight(&mut output, 2, 2, 2)?)?;
+/// assert_eq!(output[..2], [0.0, 4.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Pointwise {
+    kernel: &'static PointwiseKernel,
+    params: PointwiseParams,
+    panels: Panels,
+}
+
+impl Pointwise {
+    /// Packs `weights` (`outputs` rows of `inputs`, the layout O, I of a 1x1 convolution and of a linear layer) and `bias`
+    /// (one an output) for the kernel that is best for `pixels` output pixels. Any number of pixels can be run.
+    pub fn new(
+        kernels: &'static Kernels,
+        params: PointwiseParams,
+        pixels: usize,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        let kernel = select::pointwise(kernels, pixels, params.inputs, params.outputs)?;
+        Self::with_kernel(kernel, params, weights, bias)
+    }
+
+    /// As [`new`](Self::new), for a kernel of the caller's choice.
+    pub fn with_kernel(
+        kernel: &'static PointwiseKernel,
+        params: PointwiseParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+    }
+
+    fn new_in(
+        arena: &mut Arena,
+        kernel: &'static PointwiseKernel,
+        params: PointwiseParams,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Result<Self> {
+        let PointwiseParams { inputs, outputs, stride } = params;
+        window(stride).check("pointwise")?;
+        expect_length("pointwise weights (outputs x inputs)", weights.len(), &[outputs, inputs])?;
+        expect_length("pointwise bias (outputs)", bias.len(), &[outputs])?;
+        let depth = if outputs == 0 { 0 } else { inputs };
+        let tile = (kernel.nr(), kernel.lanes());
+        let weight = |input: usize, output: usize| weights[output * inputs + input];
+        let panels = pack::panels(arena, tile, depth, outputs, bias, weight)?;
+        Ok(Pointwise { kernel, params, panels })
+    }
+
+    /// The kernel that the weights are packed for.
+    pub fn kernel(&self) -> &'static PointwiseKernel {
+        self.kernel
+    }
+
+    /// What it computes.
+    pub fn params(&self) -> PointwiseParams {
+        self.params
+    }
+
+    /// The shape of the output for an input of `shape`; an error where the channels are not those of the weights.
+    pub fn output(&self, shape: Shape) -> Result<Shape> {
+        self.expect(shape, self.params.inputs)
+    }
+
+    fn expect(&self, shape: Shape, inputs: usize) -> Result<Shape> {
+        if shape.channels != inputs {
+            return Err(Error::shape("pointwise input", shape, format!("{inputs} channels")));
+        }
+        let stride = self.params.stride;
+        let (height, width) = (shape.height.div_ceil(stride), shape.width.div_ceil(stride));
+        Ok(Shape { height, width, channels: self.params.outputs })
+    }
+
+    /// Output channels that those of a [`Part`] begin and end at a multiple of, or at the last one.
+    pub fn channel_step(&self) -> usize {
+        self.kernel.nr()
+    }
+
+    /// Computes the whole output.
+    pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
+        let part = Part::all(self.output(input.layout().shape())?);
+        self.run_part(&part, input, epilogue, output)
+    }
+
+    /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
+    /// that several threads can share the work; the bits are those of one run.
+    pub fn run_part(
+        &self,
+        part: &Part,
+        input: View<'_>,
+        epilogue: Epilogue<'_>,
+        output: ViewMut<'_>,
+    ) -> Result<()> {
+        self.run_inputs(0..self.params.inputs, part, input, epilogue, output)
+    }
+
+    /// As [`run_part`](Self::run_part), but sums over some `inputs` only, which are all that `input` holds. A range that
+    /// starts at 0 starts from the bias; any other continues from what `output` holds, so that consecutive ranges, the
+    /// last of them with the epilogue and those before with [`Clamp::NONE`](crate::Clamp::NONE) and no residual, give the
+    /// same bits as one run.
+    pub fn run_inputs(
+        &self,
+        inputs: Range<usize>,
+        part: &Part,
+        input: View<'_>,
+        epilogue: Epilogue<'_>,
+        mut output: ViewMut<'_>,
+    ) -> Result<()> {
+        if inputs.start > inputs.end || inputs.end > self.params.inputs {
+            let expected = format!("a part of 0..{}", self.params.inputs);
+            return Err(Error::shape("pointwise input channels", format!("{inputs:?}"), expected));
+        }
+        let whole = self.expect(input.layout().shape(), inputs.len())?;
+        if check_part("pointwise", self.channel_step(), whole, part, &epilogue, &output)? {
+            let call = Call::of(&window(self.params.stride), part, (input, inputs), &epilogue, &mut output);
+            // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+            unsafe { Packed::run(self, &call) };
+        }
+        Ok(())
+    }
+
+    /// As [`run_part`](Self::run_part), without a check.
+    ///
+    /// # Safety
+    /// `input` must have the channels of the weights; `output`, and the residual, the size of `part`, which must hold an
+    /// element and lie inside the output that [`output`](Self::output) gives, its channels cut at multiples of
+    /// [`channel_step`](Self::channel_step).
+    pub unsafe fn run_unchecked(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, mut output: ViewMut<'_>) {
+        let inputs = 0..self.params.inputs;
+        let call = Call::of(&window(self.params.stride), part, (input, inputs), &epilogue, &mut output);
+        // SAFETY: by this function's own contract.
+        unsafe { Packed::run(self, &call) };
+    }
+}
+
+/// Input elements that a GEMM walks for each panel, up to one and a half times as many: the weights and the output need
+/// the rest of the cache.
+const BLOCK: usize = CACHE / 2;
+/// Where all the weights are fewer elements, reading them again is cheap: the output counts too.
+const FEW_WEIGHTS: usize = CACHE / 8;
+
+impl Packed for Pointwise {
+    fn kernel(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    fn weights(&self, inputs: usize, outputs: usize) -> usize {
+        (inputs + 1) * outputs
+    }
+
+    fn channel_step(&self) -> Option<usize> {
+        Some(self.kernel.nr())
+    }
+
+    fn blocks(&self, pixels: usize, inputs: usize, outputs: usize) -> (usize, usize) {
+        let walked = inputs + if inputs * outputs <= FEW_WEIGHTS { outputs } else { 0 };
+        let block = (BLOCK / walked.max(1)).max(1).next_multiple_of(self.kernel.mr());
+        // Rounded, not up: more blocks read the weights more often, and in one of few tiles the next panel cannot come in
+        // time (10x10x1536 to 2048 channels: 6.1 ms in three blocks, 5.5 in two, Zen 4).
+        ((pixels + block / 2) / block, self.kernel.mr())
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let Call { input, residual, inputs, outputs, clamp, .. } = call;
+        let (height, width) = call.output_size;
+        debug_assert!(outputs.start.is_multiple_of(self.kernel.nr()) && outputs.end <= self.params.outputs);
+        let panel = outputs.start / self.kernel.nr();
+        let a = input.every((self.params.stride, self.params.stride));
+        // Output rows without gaps between them are one run of pixels; others go row by row.
+        let in_one_run = |image: &Image| image.is_none() || image.row_stride == width as isize * image.pixel_stride;
+        let joined = height == 1 || (in_one_run(&call.output) && in_one_run(residual));
+        let rows = if joined { height } else { 1 };
+        for row in (0..height).step_by(rows.max(1)) {
+            let arguments = arguments::Pointwise {
+                a: a.offset(row, 0, 0),
+                width,
+                m: rows * width,
+                k: inputs.len(),
+                n: outputs.len(),
+                b: self.panels.data.as_ptr().wrapping_add(panel * self.panels.stride),
+                b_panel: self.panels.stride,
+                b_skip: inputs.start,
+                bias: if inputs.start == 0 {
+                    self.panels.bias.as_ptr().wrapping_add(outputs.start)
+                } else {
+                    std::ptr::null()
+                },
+                c: call.output.offset(row, 0, 0),
+                residual: residual.offset(row, 0, 0),
+                lo: clamp.lo,
+                hi: clamp.hi,
+            };
+            // SAFETY: the caller's promises are the kernel's contract (kernels/README.md, clauses 1 to 3); the panels were
+            // packed for this kernel; a `&'static PointwiseKernel` comes from `Kernels`, the proof of its ISA.
+            unsafe { (self.kernel.run)(&arguments) }
+        }
+    }
+}
+
+fn window(stride: usize) -> Window {
+    Window::PIXEL.stride(stride)
+}
+
+/// The operator of a graph: every output channel is a sum over all input channels of one pixel.
+#[derive(Debug)]
+pub(crate) struct Mixing {
+    /// "pointwise", or "fully_connected".
+    pub kind: &'static str,
+    pub outputs: usize,
+    pub stride: usize,
+}
+
+impl Operator for Mixing {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { channelwise: false, weighted: true, adds: true, clamps: true, continues: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        let window = self.window(inputs[0]);
+        window.check(self.kind)?;
+        let (height, width) = window.expect_output(self.kind, inputs[0])?;
+        Ok(Shape { height, width, channels: self.outputs })
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        window(self.stride)
+    }
+
+    fn weights(&self, input: Shape) -> Option<[usize; 4]> {
+        Some([self.outputs, input.channels, 1, 1])
+    }
+
+    fn weights_are_flat(&self) -> bool {
+        self.kind == "fully_connected"
+    }
+
+    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        let params = PointwiseParams { inputs: site.input.channels, outputs: self.outputs, stride: self.stride };
+        let pixels = site.batch.saturating_mul(site.output.pixels());
+        let kernel =
+            select::shared_pointwise(site.kernels, pixels, params.inputs, params.outputs, site.sharing)?;
+        let (weights, bias) = site.weights;
+        Ok(Arc::new(Pointwise::new_in(arena, kernel, params, weights, bias)?))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        reference::conv(inputs[0], given.input, &window(self.stride), self.outputs, given.weights, None, clamp)
+    }
+}

@@ -1,0 +1,128 @@
+//! What the operators without weights share: runs of elements over `pulp`.
+
+use std::slice;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::Call;
+use crate::tensor::{Clamp, Image};
+
+/// Compare and select: keeps NaN and −0.
+#[inline(always)]
+fn clamped<S: Simd>(simd: S, x: S::f32s, lo: S::f32s, hi: S::f32s) -> S::f32s {
+    let raised = simd.select_f32s(simd.less_than_f32s(x, lo), lo, x);
+    simd.select_f32s(simd.greater_than_f32s(raised, hi), hi, raised)
+}
+
+/// `output = clamp(a + b)` for three runs of equal length.
+pub(super) fn add_run(a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
+    struct Add<'a>(&'a [f32], &'a [f32], Clamp, &'a mut [f32]);
+    impl WithSimd for Add<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Add(a, b, clamp, output) = self;
+            let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
+            let ((a, a_tail), (b, b_tail)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+            let (output, tail) = S::as_mut_simd_f32s(output);
+            for ((&a, &b), output) in a.iter().zip(b).zip(output) {
+                *output = clamped(simd, simd.add_f32s(a, b), lo, hi);
+            }
+            for ((a, b), output) in a_tail.iter().zip(b_tail).zip(tail) {
+                *output = clamp.apply(a + b);
+            }
+        }
+    }
+    Arch::new().dispatch(Add(a, b, clamp, output));
+}
+
+/// `output = clamp(x)` for two runs of equal length.
+pub(super) fn clamp_run(x: &[f32], clamp: Clamp, output: &mut [f32]) {
+    struct Clamping<'a>(&'a [f32], Clamp, &'a mut [f32]);
+    impl WithSimd for Clamping<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Clamping(x, clamp, output) = self;
+            let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
+            let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
+            for (&x, output) in x.iter().zip(output) {
+                *output = clamped(simd, x, lo, hi);
+            }
+            for (&x, output) in x_tail.iter().zip(tail) {
+                *output = clamp.apply(x);
+            }
+        }
+    }
+    Arch::new().dispatch(Clamping(x, clamp, output));
+}
+
+/// `m = x > m || x.is_nan() ? x : m`.
+pub(super) fn maximum_run(x: &[f32], m: &mut [f32]) {
+    struct Maximum<'a>(&'a [f32], &'a mut [f32]);
+    impl WithSimd for Maximum<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let ((x, x_tail), (m, m_tail)) = (S::as_simd_f32s(self.0), S::as_mut_simd_f32s(self.1));
+            for (&x, m) in x.iter().zip(m) {
+                // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays
+                // unless x is NaN as well.
+                let keep = simd.select_f32s(simd.greater_than_f32s(x, *m), x, *m);
+                let ordered = simd.less_than_or_equal_f32s(x, simd.splat_f32s(f32::INFINITY));
+                *m = simd.select_f32s(ordered, keep, x);
+            }
+            for (&x, m) in x_tail.iter().zip(m_tail) {
+                if x > *m || x.is_nan() {
+                    *m = x;
+                }
+            }
+        }
+    }
+    Arch::new().dispatch(Maximum(x, m));
+}
+
+/// `sum += x`.
+pub(super) fn accumulate_run(x: &[f32], sum: &mut [f32]) {
+    struct Accumulate<'a>(&'a [f32], &'a mut [f32]);
+    impl WithSimd for Accumulate<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let ((x, x_tail), (sum, sum_tail)) = (S::as_simd_f32s(self.0), S::as_mut_simd_f32s(self.1));
+            for (&x, sum) in x.iter().zip(sum) {
+                *sum = simd.add_f32s(*sum, x);
+            }
+            for (x, sum) in x_tail.iter().zip(sum_tail) {
+                *sum += x;
+            }
+        }
+    }
+    Arch::new().dispatch(Accumulate(x, sum));
+}
+
+/// `channels` of pixel (`y`, `x`) of `image`, to be read.
+///
+/// # Safety
+/// The image must hold the pixel, and nothing write to it while the slice is used.
+pub(super) unsafe fn pixel<'a>(image: Image, y: usize, x: usize, channels: usize) -> &'a [f32] {
+    // SAFETY: by this function's own contract.
+    unsafe { slice::from_raw_parts(image.offset(y, x, 0).pointer, channels) }
+}
+
+/// Calls `compute` with the place of each output pixel of `call` and the pixel itself, row by row.
+///
+/// # Safety
+/// The contract of [`Packed::run`](super::Packed::run).
+pub(super) unsafe fn each_pixel(call: &Call, mut compute: impl FnMut(usize, usize, &mut [f32])) {
+    let (height, width) = call.output_size;
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        // SAFETY: by this function's own contract: the pixel lies inside the output, and nothing else uses it.
+        let pixel = unsafe { slice::from_raw_parts_mut(call.output.offset(y, x, 0).pointer, call.outputs.len()) };
+        compute(y, x, pixel);
+    }
+}

@@ -1,0 +1,222 @@
+//! Runs a plan: walks its steps, and resolves the addresses of their calls.
+
+use super::images::{Inputs, Outputs, expect, expect_one, expect_slice};
+use super::memory::Region;
+use super::step::{Action, Address, External, Step};
+use super::{Plan, Workspace};
+use crate::error::{Error, Result};
+use crate::ops::Call;
+use crate::parallel::Parallel;
+use crate::tensor::{Batch, BatchMut, Image, View};
+
+/// What looks on while a plan runs, and measures or reads what it computes.
+pub trait Observer: Send {
+    /// Is called with the index of each step, in the order of [`Plan::describe`], and its work. A step whose work this does
+    /// not call is run afterwards; none runs twice.
+    fn step(&mut self, index: usize, work: &mut dyn FnMut()) {
+        let _ = index;
+        work();
+    }
+
+    /// Is called after each node of a plan that was built with [`Options::observed`](super::Options::observed), with its
+    /// index in [`Graph::nodes`](crate::graph::Graph::nodes) and its output, one view an image. Other plans have no memory
+    /// for all of them, and do not call it.
+    fn output(&mut self, node: usize, images: &[View<'_>]) {
+        let _ = (node, images);
+    }
+}
+
+/// Looks at nothing.
+impl Observer for () {}
+
+/// The memory of one run.
+struct Memory<'a> {
+    inputs: &'a [Batch<'a>],
+    outputs: &'a [BatchMut<'a>],
+    workspace: *mut f32,
+}
+
+// SAFETY: the tasks that share a `Memory` write to disjoint memory, which `Plan::run` borrows uniquely.
+unsafe impl Sync for Memory<'_> {}
+// SAFETY: as above.
+unsafe impl Send for Memory<'_> {}
+
+impl Memory<'_> {
+    /// The image at `address` for image `image` of the batch.
+    fn resolve(&self, address: &Address, image: usize) -> Image {
+        match *address {
+            Address::Workspace { offset, pixel_stride, row_stride, image_stride } => Image {
+                pointer: self.workspace.wrapping_add(offset + image * image_stride),
+                pixel_stride: pixel_stride as isize,
+                row_stride: row_stride as isize,
+            },
+            Address::Input(external) => {
+                let batch = &self.inputs[external.index];
+                of_caller(batch.image(), batch.stride(), external, image)
+            }
+            Address::Output(external) => {
+                let batch = &self.outputs[external.index];
+                of_caller(batch.image(), batch.stride(), external, image)
+            }
+        }
+    }
+
+    /// Does what task `task` of `step` does.
+    ///
+    /// # Safety
+    /// The memory must cover every address of the step; no other task may write what this one reads or touch what it
+    /// writes.
+    unsafe fn run(&self, step: &Step, task: usize) {
+        for segment in &step.tasks[task] {
+            for image in segment.images.clone() {
+                for action in &step.actions[segment.actions.clone()] {
+                    // SAFETY: by this function's own contract.
+                    unsafe { self.act(step, action, image) };
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`run`](Self::run).
+    unsafe fn act(&self, step: &Step, action: &Action, image: usize) {
+        match action {
+            Action::Run { operator, input, output, residual, call } => {
+                let call = Call {
+                    input: self.resolve(input, image),
+                    output: self.resolve(output, image),
+                    residual: residual.as_ref().map_or(Image::NONE, |address| self.resolve(address, image)),
+                    ..call.clone()
+                };
+                // SAFETY: by this function's own contract; `compile` cut the call to fit its operator.
+                unsafe { step.operators[*operator].run(&call) };
+            }
+            Action::Move { from, to, length } => {
+                let (from, to) = (self.workspace.wrapping_add(*from), self.workspace.wrapping_add(*to));
+                // SAFETY: both lie in the task's own scratch; they may overlap.
+                unsafe { std::ptr::copy(from, to, *length) };
+            }
+        }
+    }
+}
+
+/// The image at `external` for image `image` of the images that begin with `first`, `stride` apart.
+fn of_caller(first: Image, stride: usize, external: External, image: usize) -> Image {
+    let External { row, channel, images_as_rows, .. } = external;
+    if images_as_rows {
+        // Of one pixel each: a row, or a pixel, further on is an image further on.
+        let stride = stride as isize;
+        return Image { pixel_stride: stride, row_stride: stride, ..first }.offset(row, 0, channel);
+    }
+    Image { pointer: first.pointer.wrapping_add(image * stride), ..first }.offset(row, 0, channel)
+}
+
+impl Plan {
+    /// Runs on the threads of `parallel`; the bits do not depend on them. `inputs` and `outputs` are a slice each where
+    /// the graph has one (NHWC without gaps), or one [`Batch`] an input and [`BatchMut`] an output, in any layout.
+    pub fn run<'a, 'b, 'c: 'b>(
+        &self,
+        parallel: &dyn Parallel,
+        workspace: &mut Workspace<'_>,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: impl Into<Outputs<'b, 'c>>,
+    ) -> Result<()> {
+        self.run_observed(parallel, workspace, inputs, outputs, &mut ())
+    }
+
+    /// As [`run`](Self::run), while `observer` looks on.
+    pub fn run_observed<'a, 'b, 'c: 'b>(
+        &self,
+        parallel: &dyn Parallel,
+        workspace: &mut Workspace<'_>,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: impl Into<Outputs<'b, 'c>>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let (graph, one_input, one_output);
+        graph = self.graph();
+        let inputs = match inputs.into() {
+            Inputs::Batches(batches) => batches,
+            Inputs::Slice(data) => {
+                expect_one("input", graph.inputs().len(), "Batch")?;
+                let (_, shape) = graph.inputs().next().unwrap_or_default();
+                expect_slice("input", data.len(), self.batch, shape)?;
+                one_input = [Batch::tight(data, self.batch, shape)?];
+                &one_input
+            }
+        };
+        let outputs: &[BatchMut<'_>] = match outputs.into() {
+            Outputs::Batches(batches) => batches,
+            Outputs::Slice(data) => {
+                expect_one("output", graph.outputs().len(), "BatchMut")?;
+                let (_, shape) = graph.outputs().next().unwrap_or_default();
+                expect_slice("output", data.len(), self.batch, shape)?;
+                one_output = [BatchMut::tight(data, self.batch, shape)?];
+                &one_output
+            }
+        };
+        let counts = (inputs.len(), outputs.len());
+        if counts != (graph.inputs().len(), graph.outputs().len()) {
+            let expected = format!("{} inputs and {} outputs", graph.inputs().len(), graph.outputs().len());
+            return Err(Error::shape("run", format!("{} and {}", counts.0, counts.1), expected));
+        }
+        for (batch, (name, shape)) in inputs.iter().zip(graph.inputs()) {
+            expect("input", name, (batch.count(), batch.layout().shape()), (self.batch, shape))?;
+        }
+        for (batch, (name, shape)) in outputs.iter().zip(graph.outputs()) {
+            expect("output", name, (batch.count(), batch.layout().shape()), (self.batch, shape))?;
+        }
+        let workspace = workspace.elements(self.workspace)?.as_mut_ptr();
+        self.walk(parallel, &Memory { inputs, outputs, workspace }, observer)
+    }
+
+    fn walk(&self, parallel: &dyn Parallel, memory: &Memory<'_>, observer: &mut dyn Observer) -> Result<()> {
+        let mut result = Ok(());
+        parallel.enter(self.threads(), &mut || {
+            for (index, step) in self.steps.iter().enumerate() {
+                let mut ran = false;
+                let mut work = || {
+                    if !std::mem::replace(&mut ran, true) {
+                        // SAFETY: `memory` covers every address of the plan, the tasks of a step write to disjoint memory
+                        // and read nothing that any of them writes, and one step ends before the next begins.
+                        parallel.run(step.tasks.len(), &|task| unsafe { memory.run(step, task) });
+                    }
+                };
+                observer.step(index, &mut work);
+                work();
+                if self.shared.observed {
+                    // SAFETY: the step is over.
+                    result = result.clone().and(unsafe { self.show(memory, step, observer) });
+                }
+            }
+        });
+        result
+    }
+
+    /// Shows the output of `step` to `observer`.
+    ///
+    /// # Safety
+    /// The step must have run, and nothing may write to its output meanwhile.
+    unsafe fn show(&self, memory: &Memory<'_>, step: &Step, observer: &mut dyn Observer) -> Result<()> {
+        let view = |image: usize| {
+            let (pointer, layout) = match step.output.region {
+                Region::Workspace(start) => {
+                    let offset = start + image * step.output.image_stride();
+                    (memory.workspace.wrapping_add(offset), step.output.layout)
+                }
+                Region::Output(index) => {
+                    let batch = &memory.outputs[index];
+                    (batch.image().pointer.wrapping_add(image * batch.stride()), batch.layout())
+                }
+                Region::Input(_) => return Err(Error::shape("step", "one that writes an input", "one that does not")),
+            };
+            // SAFETY: by this function's own contract.
+            unsafe { View::from_raw(pointer, layout) }
+        };
+        let views = (0..self.batch).map(view).collect::<Result<Vec<_>>>()?;
+        if let Some(&node) = step.nodes.last() {
+            observer.output(node, &views);
+        }
+        Ok(())
+    }
+}

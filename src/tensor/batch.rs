@@ -1,0 +1,121 @@
+//! Several images of one layout, equally far from each other.
+
+use std::marker::PhantomData;
+
+use super::{Image, Layout, Shape, View, ViewMut};
+use crate::error::{Error, Result};
+
+/// Elements from the first of `count` images to one past the last.
+fn extent(layout: &Layout, stride: usize, count: usize) -> Result<usize> {
+    let one = layout.checked_extent("image")?;
+    let refuse = || {
+        let got = format!("{count} images, {stride} elements apart, of {layout:?}");
+        Error::shape("batch", got, format!("at least {one} elements from one image to the next, and all addressable"))
+    };
+    match count {
+        0 => Ok(0),
+        1 => Ok(one),
+        _ if stride < one => Err(refuse()),
+        _ => (count - 1)
+            .checked_mul(stride)
+            .and_then(|before| before.checked_add(one))
+            .filter(|&extent| extent <= isize::MAX as usize / 8)
+            .ok_or_else(refuse),
+    }
+}
+
+macro_rules! batch {
+    ($(#[$doc:meta])* $name:ident, $data:ty, $pointer:ty, $as_pointer:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name<'a> {
+            pointer: $pointer,
+            layout: Layout,
+            stride: usize,
+            count: usize,
+            data: PhantomData<$data>,
+        }
+
+        // SAFETY: a batch is used as the slice that it stands for.
+        unsafe impl Send for $name<'_> {}
+        // SAFETY: as above.
+        unsafe impl Sync for $name<'_> {}
+
+        impl<'a> $name<'a> {
+            /// `count` images of `layout` in `data`, each `stride` elements after the one before; an error where the layout
+            /// is malformed, images overlap or reach past the end.
+            pub fn new(data: $data, layout: Layout, stride: usize, count: usize) -> Result<Self> {
+                let extent = extent(&layout, stride, count)?;
+                if data.len() < extent {
+                    let expected = format!("at least {extent}");
+                    return Err(Error::Length { what: "batch".into(), got: data.len(), expected });
+                }
+                Ok($name { pointer: data.$as_pointer(), layout, stride, count, data: PhantomData })
+            }
+
+            /// `count` images of `shape` without gaps.
+            pub fn tight(data: $data, count: usize, shape: Shape) -> Result<Self> {
+                let layout = Layout::tight(shape.height, shape.width, shape.channels);
+                Self::new(data, layout, shape.len(), count)
+            }
+
+            /// The layout of each image.
+            pub fn layout(&self) -> Layout {
+                self.layout
+            }
+
+            /// Images.
+            pub fn count(&self) -> usize {
+                self.count
+            }
+
+            /// From one image to the next, in elements.
+            pub(crate) fn stride(&self) -> usize {
+                self.stride
+            }
+        }
+    };
+}
+
+batch!(
+    /// Images to read.
+    Batch, &'a [f32], *const f32, as_ptr
+);
+batch!(
+    /// Images to write.
+    BatchMut, &'a mut [f32], *mut f32, as_mut_ptr
+);
+
+impl Clone for Batch<'_> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl Copy for Batch<'_> {}
+
+impl Batch<'_> {
+    /// The first image as kernels take it, to be read.
+    pub(crate) fn image(&self) -> Image {
+        Image::of(self.pointer.cast_mut(), &self.layout)
+    }
+}
+
+impl BatchMut<'_> {
+    /// The first image as kernels take it, to be written.
+    pub(crate) fn image(&self) -> Image {
+        Image::of(self.pointer, &self.layout)
+    }
+}
+
+impl<'a> From<View<'a>> for Batch<'a> {
+    fn from(view: View<'a>) -> Self {
+        Batch { pointer: view.image().pointer, layout: view.layout(), stride: 0, count: 1, data: PhantomData }
+    }
+}
+
+impl<'a> From<ViewMut<'a>> for BatchMut<'a> {
+    fn from(mut view: ViewMut<'a>) -> Self {
+        BatchMut { pointer: view.image().pointer, layout: view.layout(), stride: 0, count: 1, data: PhantomData }
+    }
+}

@@ -1,0 +1,37 @@
+//! The clamp of f32.
+
+/// Bounds of `f32::clamp`: NaN stays NaN and −0 stays −0. Any two numbers are bounds; where they cross, `hi` wins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clamp {
+    /// Lower bound.
+    pub lo: f32,
+    /// Upper bound.
+    pub hi: f32,
+}
+
+impl Clamp {
+    /// No activation.
+    pub const NONE: Clamp = Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    /// max(x, 0).
+    pub const RELU: Clamp = Clamp { lo: 0.0, hi: f32::INFINITY };
+    /// min(max(x, 0), 6).
+    pub const RELU6: Clamp = Clamp { lo: 0.0, hi: 6.0 };
+
+    /// The bounds `lo` and `hi`.
+    pub const fn new(lo: f32, hi: f32) -> Self {
+        Clamp { lo, hi }
+    }
+
+    /// Compare and select, as the kernels do: never `f32::max` or `f32::min`, which differ on NaN and −0.
+    #[inline(always)]
+    pub(crate) fn apply(self, x: f32) -> f32 {
+        let raised = if x < self.lo { self.lo } else { x };
+        if raised > self.hi { self.hi } else { raised }
+    }
+}
+
+impl Default for Clamp {
+    fn default() -> Self {
+        Clamp::NONE
+    }
+}

@@ -1,0 +1,19 @@
+//! NHWC images in memory: shapes, layouts, views, windows, clamps, buffers.
+
+mod batch;
+pub(crate) mod buffer;
+mod clamp;
+mod image;
+mod layout;
+mod shape;
+mod view;
+mod window;
+
+pub use batch::{Batch, BatchMut};
+pub use buffer::AlignedBuffer;
+pub use clamp::Clamp;
+pub(crate) use image::Image;
+pub use layout::Layout;
+pub use shape::Shape;
+pub use view::{View, ViewMut};
+pub use window::{Padding, Window};

@@ -1,0 +1,269 @@
+//! The one arithmetic of windows: where they lie on an image, how many there are, which rows they need.
+
+use std::ops::Range;
+
+use super::Shape;
+use crate::error::{Error, Result};
+
+/// Missing rows and pixels around an image. A tap that falls on one is skipped, never multiplied by zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Pixels to the left.
+    pub left: usize,
+    /// Pixels to the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// None on any side.
+    pub const NONE: Padding = Padding::all(0);
+
+    /// The same on all four sides.
+    pub const fn all(size: usize) -> Self {
+        Padding { top: size, bottom: size, left: size, right: size }
+    }
+}
+
+/// The largest size, stride and dilation of a window, and padding on a side: sums of products of two fit.
+const LARGEST: usize = 1 << 15;
+
+/// A window that moves over an image: its taps, how far it moves, what surrounds the image. Pairs are (rows, columns).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Window {
+    /// Taps.
+    pub size: (usize, usize),
+    /// Input pixels from one window to the next.
+    pub stride: (usize, usize),
+    /// Input pixels from one tap to the next.
+    pub dilation: (usize, usize),
+    /// Missing pixels around the image.
+    pub padding: Padding,
+}
+
+impl Window {
+    /// One pixel after the other.
+    pub const PIXEL: Window = Window::new(1, 1);
+
+    /// A window of `height` x `width` neighbouring taps that moves by one pixel, without padding.
+    pub const fn new(height: usize, width: usize) -> Self {
+        Window { size: (height, width), stride: (1, 1), dilation: (1, 1), padding: Padding::NONE }
+    }
+
+    /// A window of `size` x `size`, without padding.
+    pub const fn square(size: usize) -> Self {
+        Self::new(size, size)
+    }
+
+    /// The same window, moved by `stride` rows and pixels.
+    pub const fn stride(self, stride: usize) -> Self {
+        self.strides(stride, stride)
+    }
+
+    /// The same window, moved by `rows` downwards and `columns` to the right.
+    pub const fn strides(mut self, rows: usize, columns: usize) -> Self {
+        self.stride = (rows, columns);
+        self
+    }
+
+    /// The same window with its taps `dilation` pixels apart.
+    pub const fn dilation(mut self, dilation: usize) -> Self {
+        self.dilation = (dilation, dilation);
+        self
+    }
+
+    /// The same window on an image with `padding`.
+    pub const fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// The same window with half its extent as padding on each side, as PyTorch's models have it.
+    pub const fn symmetric(self) -> Self {
+        let (height, width) = self.extent();
+        let (rows, columns) = (height.saturating_sub(1) / 2, width.saturating_sub(1) / 2);
+        self.padding(Padding { top: rows, bottom: rows, left: columns, right: columns })
+    }
+
+    /// The same window with TensorFlow's SAME padding for an image of this shape: as many outputs as strides fit, the odd
+    /// pixel after.
+    pub fn same(self, image: Shape) -> Self {
+        let sides = |extent: usize, stride: usize, window: usize| {
+            let total =
+                (extent.div_ceil(stride.max(1)).saturating_sub(1) * stride + window).saturating_sub(extent.max(1));
+            (total / 2, total - total / 2)
+        };
+        let (height, width) = self.extent();
+        let (top, bottom) = sides(image.height, self.stride.0, height);
+        let (left, right) = sides(image.width, self.stride.1, width);
+        self.padding(Padding { top, bottom, left, right })
+    }
+
+    /// Taps.
+    pub const fn taps(&self) -> usize {
+        self.size.0 * self.size.1
+    }
+
+    /// Rows and columns of the image from the first tap to the last.
+    pub const fn extent(&self) -> (usize, usize) {
+        const fn extent(size: usize, dilation: usize) -> usize {
+            size.saturating_sub(1).saturating_mul(dilation).saturating_add(if size > 0 { 1 } else { 0 })
+        }
+        (extent(self.size.0, self.dilation.0), extent(self.size.1, self.dilation.1))
+    }
+
+    /// Whether each output pixel reads one input pixel.
+    pub(crate) const fn is_pixel(&self) -> bool {
+        self.size.0 == 1 && self.size.1 == 1
+    }
+
+    /// Rows and columns of the output for an image of `height` x `width`; `None` where the padded image is smaller than
+    /// the window, and for a stride of 0.
+    pub fn output(&self, height: usize, width: usize) -> Option<(usize, usize)> {
+        let size = |image: usize, before: usize, after: usize, window: usize, stride: usize| {
+            let padded = image.checked_add(before)?.checked_add(after)?;
+            padded.checked_sub(window)?.checked_div(stride)?.checked_add(1)
+        };
+        let (Padding { top, bottom, left, right }, extent) = (self.padding, self.extent());
+        Some((
+            size(height, top, bottom, extent.0, self.stride.0)?,
+            size(width, left, right, extent.1, self.stride.1)?,
+        ))
+    }
+
+    /// As [`output`](Self::output), with the error of `what`.
+    pub(crate) fn expect_output(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
+        let Padding { top, bottom, left, right } = self.padding;
+        let (height, width) = self.extent();
+        // Every window then holds a pixel.
+        if top.max(bottom) >= height || left.max(right) >= width {
+            let expected = format!("less on each side than the window, {height}x{width}");
+            return Err(Error::shape(format!("{what} padding"), format!("{:?}", self.padding), expected));
+        }
+        self.output(image.height, image.width).ok_or_else(|| {
+            let got = format!("{}x{} with {:?}", image.height, image.width, self.padding);
+            Error::shape(format!("{what} input"), got, format!("at least {height}x{width} with its padding"))
+        })
+    }
+
+    /// The error for numbers that make no window, if they do not.
+    pub(crate) fn check(&self, what: &str) -> Result<()> {
+        let Window { size, stride, dilation, padding: Padding { top, bottom, left, right } } = *self;
+        let sizes = [size, stride, dilation].map(|(rows, columns)| [rows, columns]);
+        let good = sizes.as_flattened().iter().all(|size| (1..=LARGEST).contains(size))
+            && [top, bottom, left, right].iter().all(|&side| side <= LARGEST * LARGEST);
+        if good {
+            return Ok(());
+        }
+        let expected = format!("sizes, strides and dilations of 1 to {LARGEST}");
+        Err(Error::shape(format!("{what} window"), format!("{self:?}"), expected))
+    }
+
+    /// The rows of an image of `height` rows that the windows of output `rows` lie on.
+    pub(crate) fn strip(&self, rows: &Range<usize>, height: usize) -> Strip {
+        let (start, top) = (rows.start * self.stride.0, self.padding.top);
+        let first = start.saturating_sub(top).min(height);
+        let end = (rows.end.max(1) - 1) * self.stride.0 + self.extent().0;
+        let end = end.saturating_sub(top).clamp(first, height);
+        Strip { first, height: end - first, missing: top.saturating_sub(start) }
+    }
+
+    /// The most input rows that `rows` output rows need.
+    pub(crate) fn rows_held(&self, rows: usize) -> usize {
+        rows.saturating_sub(1) * self.stride.0 + self.extent().0
+    }
+
+    /// The taps of output pixel (`y`, `x`) that are inside an image of `height` x `width`, row-major: (index of the tap,
+    /// row, column).
+    pub(crate) fn taps_inside(
+        self,
+        (height, width): (usize, usize),
+        (y, x): (usize, usize),
+    ) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Window { size, stride, dilation, padding, .. } = self;
+        let rows = inside(y * stride.0, (size.0, dilation.0), padding.top, height);
+        let columns = inside(x * stride.1, (size.1, dilation.1), padding.left, width);
+        rows.flat_map(move |ky| columns.clone().map(move |kx| (ky, kx))).map(move |(ky, kx)| {
+            let row = y * stride.0 + ky * dilation.0 - padding.top;
+            (ky * size.1 + kx, row, x * stride.1 + kx * dilation.1 - padding.left)
+        })
+    }
+}
+
+/// The taps, along one axis, of the window that starts at padded pixel `start` which are inside the `extent` pixels after
+/// `before` of padding.
+fn inside(start: usize, (size, dilation): (usize, usize), before: usize, extent: usize) -> Range<usize> {
+    // Most windows have no dilation, and a division costs as much as many taps.
+    let taps_in = |pixels: usize| if dilation == 1 { pixels } else { pixels.div_ceil(dilation) };
+    let first = taps_in(before.saturating_sub(start)).min(size);
+    let last = taps_in((before + extent).saturating_sub(start)).min(size);
+    first..last.max(first)
+}
+
+/// Some rows of an operator's output as one image of its own: where its input rows begin, how many there are, and how
+/// many are missing above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strip {
+    /// First input row that a window of the strip holds.
+    pub first: usize,
+    /// Input rows from there on.
+    pub height: usize,
+    /// Rows of the first window that stick out above the image.
+    pub missing: usize,
+}
+
+impl Strip {
+    /// The input rows.
+    pub fn rows(&self) -> Range<usize> {
+        self.first..self.first + self.height
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A strip holds the rows of its windows' taps, of each window the first and the last that is inside, and no more.
+    #[test]
+    fn a_strip_holds_the_rows_that_its_windows_touch() {
+        let windows = (1..=4).flat_map(|size| (1..=3).map(move |stride| Window::new(size, 1).stride(stride)));
+        let windows = windows.flat_map(|window| (1..=2).map(move |dilation| window.dilation(dilation)));
+        for window in windows.filter(|window| window.size.0 > 1 || window.dilation.0 == 1) {
+            for (top, height) in (0..window.extent().0).flat_map(|top| (1..9).map(move |height| (top, height))) {
+                let window = window.padding(Padding { top, bottom: 1.min(window.extent().0 - 1), ..Padding::NONE });
+                let Some((outputs, _)) = window.output(height, 1) else { continue };
+                for (start, end) in (0..outputs).flat_map(|start| (start + 1..=outputs).map(move |end| (start, end))) {
+                    let strip = window.strip(&(start..end), height);
+                    let touched = (start..end).flat_map(|y| window.taps_inside((height, 1), (y, 0)));
+                    let touched: Vec<usize> = touched.map(|(_, row, _)| row).collect();
+                    assert!(touched.iter().all(|row| strip.rows().contains(row)), "{window:?} {start}..{end}");
+                    assert!(strip.height <= window.rows_held(end - start));
+                    assert_eq!(strip.missing, top.saturating_sub(start * window.stride.0));
+                    if window.stride.0 == 1 && window.dilation.0 == 1 && !touched.is_empty() {
+                        let (first, last) = (*touched.iter().min().unwrap(), *touched.iter().max().unwrap());
+                        assert_eq!(strip.rows(), first..last + 1, "{window:?} {start}..{end} of {height}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn same_pads_as_tensorflow() {
+        let image = |size| Shape::new(size, size, 1);
+        let of = |window: Window, size| {
+            let padding = window.same(image(size)).padding;
+            (padding.top, padding.bottom)
+        };
+        assert_eq!(of(Window::square(3).stride(2), 224), (0, 1));
+        assert_eq!(of(Window::square(3).stride(2), 7), (1, 1));
+        assert_eq!(of(Window::square(3), 5), (1, 1));
+        assert_eq!(of(Window::square(1).stride(2), 8), (0, 0));
+        assert_eq!(of(Window::square(5).stride(2), 8), (1, 2));
+        assert_eq!(of(Window::square(3).dilation(2), 9), (2, 2));
+    }
+}
