@@ -64,7 +64,8 @@ impl Machine {
 /// What was found, each size by itself replaced by the default where it cannot be one of such a cache.
 fn sensible(found: Option<Caches>) -> Caches {
     let Caches { l1d, l2 } = found.unwrap_or(Caches::DEFAULT);
-    let within = |size: usize, least: usize, most: usize, or: usize| if (least..=most).contains(&size) { size } else { or };
+    let within =
+        |size: usize, least: usize, most: usize, or: usize| if (least..=most).contains(&size) { size } else { or };
     Caches {
         l1d: within(l1d, 8 << 10, 1 << 20, Caches::DEFAULT.l1d),
         l2: within(l2, 64 << 10, 64 << 20, Caches::DEFAULT.l2),

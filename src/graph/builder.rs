@@ -76,14 +76,7 @@ impl Builder {
     }
 
     /// A dense convolution to `outputs` channels under a window of any size (the same stride both ways, no dilation).
-    pub fn conv(
-        &mut self,
-        name: &str,
-        input: Tensor,
-        outputs: usize,
-        window: Window,
-        layer: Layer,
-    ) -> Result<Tensor> {
+    pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
             let operator = Mixing { kind: "pointwise", outputs, stride: window.stride.0 };
@@ -192,15 +185,17 @@ impl Builder {
             return Err(Error::node(name, "outputs", weights[0], format!("1 to {MOST_OUTPUTS}")));
         }
         let count = weights.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        let count = count.filter(|&count| count <= LARGEST).ok_or_else(|| {
-            Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space")
-        })?;
+        let count = count
+            .filter(|&count| count <= LARGEST)
+            .ok_or_else(|| Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space"))?;
         let length = |what: &str, tensors: &Tensors, lengths: &[usize]| match tensors {
-            Tensors::Given(arrays) => {
-                arrays.iter().zip(lengths).find(|(array, length)| array.len() != **length).map_or(Ok(()), |(array, n)| {
+            Tensors::Given(arrays) => arrays
+                .iter()
+                .zip(lengths)
+                .find(|(array, length)| array.len() != **length)
+                .map_or(Ok(()), |(array, n)| {
                     Err(Error::node(name, what, format!("{} elements", array.len()), format!("{n}")))
-                })
-            }
+                }),
             Tensors::Named(tensor) if tensor.is_empty() => Err(Error::node(name, what, "an empty name", "a name")),
             Tensors::Named(_) => Ok(()),
         };
@@ -224,7 +219,12 @@ impl Builder {
     ) -> Result<Tensor> {
         self.check_name(name)?;
         if clamp.lo.is_nan() || clamp.hi.is_nan() || clamp.lo > clamp.hi {
-            return Err(Error::node(name, "clamp", format!("{} to {}", clamp.lo, clamp.hi), "a lower bound, then a higher"));
+            return Err(Error::node(
+                name,
+                "clamp",
+                format!("{} to {}", clamp.lo, clamp.hi),
+                "a lower bound, then a higher",
+            ));
         }
         let shapes = inputs.iter().map(|&input| self.shape(input)).collect::<Result<Vec<_>>>();
         let shapes = shapes.map_err(|error| error.of_node(name))?;

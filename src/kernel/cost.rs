@@ -39,11 +39,7 @@ const ZEN4: Coefficients = Coefficients {
 
 /// The units that a pixel of `m` takes with `k` input and `n` output channels, on a CPU that computes wide vectors as
 /// halves or not.
-pub(super) fn pointwise(
-    kernel: &PointwiseKernel,
-    double_pumped_avx512: bool,
-    (m, k, n): (usize, usize, usize),
-) -> f64 {
+pub(super) fn pointwise(kernel: &PointwiseKernel, double_pumped_avx512: bool, (m, k, n): (usize, usize, usize)) -> f64 {
     let c = &ZEN4;
     let (nr, lanes) = (kernel.nr(), kernel.lanes());
     let (full, rest) = (nr / lanes, (n % nr).div_ceil(lanes));

@@ -121,7 +121,9 @@ mod tests {
             assert!(kernels.pointwise().iter().any(|kernel| !kernel.trial), "{}", kernels.isa);
             assert!(kernels.conv().iter().any(|kernel| !kernel.trial && !kernel.stem), "{}", kernels.isa);
             let own = shapes(kernels);
-            for (other, shape) in all.iter().flat_map(|other| shapes(other).into_iter().map(move |shape| (other, shape))) {
+            for (other, shape) in
+                all.iter().flat_map(|other| shapes(other).into_iter().map(move |shape| (other, shape)))
+            {
                 assert!(own.contains(&shape), "{} ships no depthwise {shape:?}, {} does", kernels.isa, other.isa);
             }
         }

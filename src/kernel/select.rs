@@ -78,10 +78,7 @@ fn best_conv(
 ) -> Option<&'static ConvKernel> {
     let serves = |kernel: &&ConvKernel| !kernel.is_trial() && kernel.serves(window, inputs);
     let whole = |kernel: &ConvKernel| !cost::is_double_pumped(kernel.isa(), double_pumped);
-    kernels
-        .iter()
-        .filter(serves)
-        .max_by_key(|kernel| (kernel.stem(), if whole(kernel) { kernel.lanes() } else { 0 }))
+    kernels.iter().filter(serves).max_by_key(|kernel| (kernel.stem(), if whole(kernel) { kernel.lanes() } else { 0 }))
 }
 
 fn none(op: &str, kernels: &Kernels) -> Error {
@@ -162,7 +159,8 @@ mod tests {
             for (stride, expected) in [1, 2].into_iter().zip(DEPTHWISE[column]) {
                 assert_eq!(depthwise(kernels, (3, 3), stride, 1).map(DepthwiseKernel::name), Ok(expected));
             }
-            let refused = depthwise(kernels, (3, 4), 1, 2).map(DepthwiseKernel::name).map_err(|error| error.to_string());
+            let refused =
+                depthwise(kernels, (3, 4), 1, 2).map(DepthwiseKernel::name).map_err(|error| error.to_string());
             let error = refused.expect_err("there is no such window");
             assert!(error.contains("3x4 stride 1 dilation 2") && error.contains("3x3 stride 2"), "{error}");
         }

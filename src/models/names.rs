@@ -24,8 +24,7 @@ pub enum TensorNames {
 
 impl TensorNames {
     /// Every source, in the order in which they are tried.
-    pub const ALL: [TensorNames; 4] =
-        [TensorNames::Torch, TensorNames::Timm, TensorNames::Keras, TensorNames::Slim];
+    pub const ALL: [TensorNames; 4] = [TensorNames::Torch, TensorNames::Timm, TensorNames::Keras, TensorNames::Slim];
 }
 
 /// The tensors of one node in one source.
@@ -180,9 +179,7 @@ impl<'a> Renamed<'a> {
 impl Weights for Renamed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
         match self.entries.get(name) {
-            Some(Entry { name, axes }) => {
-                Ok(axes.ordered(shape, self.source.tensor(name, &axes.shape(shape))?))
-            }
+            Some(Entry { name, axes }) => Ok(axes.ordered(shape, self.source.tensor(name, &axes.shape(shape))?)),
             // A source of any name has the graph's.
             None if !self.listed => self.source.tensor(name, shape),
             None => Err(format!("{:?} has no names for this layer", self.names)),

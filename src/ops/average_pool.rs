@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::max_pool::strip_window;
 use super::simd::{accumulate_run, each_pixel, pixel};
 use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits};
 use crate::error::{Error, Result};
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::simd::{clamp_run, each_pixel, pixel};
 use super::{Call, Operator, Packed, Site, Traits};
 use crate::error::Result;
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 use crate::tensor::buffer::Arena;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::pack::{self, Panels};
 use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{ConvKernel, Kernels, arguments, select};
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
@@ -61,12 +61,7 @@ impl Conv {
     }
 
     /// As [`new`](Self::new), for a kernel of the caller's choice; an error where it cannot compute this convolution.
-    pub fn with_kernel(
-        kernel: &'static ConvKernel,
-        params: ConvParams,
-        weights: &[f32],
-        bias: &[f32],
-    ) -> Result<Self> {
+    pub fn with_kernel(kernel: &'static ConvKernel, params: ConvParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
         Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
     }
 
@@ -131,13 +126,7 @@ impl Conv {
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
     /// that several threads can share the work; the bits are those of one run.
-    pub fn run_part(
-        &self,
-        part: &Part,
-        input: View<'_>,
-        epilogue: Epilogue<'_>,
-        output: ViewMut<'_>,
-    ) -> Result<()> {
+    pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let whole = self.output(input.layout().shape())?;
         if check_part("conv", self.channel_step(), whole, part, &epilogue, &output)? {
             // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::pack;
 use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{DepthwiseKernel, Kernels, arguments, select};
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
@@ -126,13 +126,7 @@ impl Depthwise {
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
     /// that several threads can share the work; the bits are those of one run.
-    pub fn run_part(
-        &self,
-        part: &Part,
-        input: View<'_>,
-        epilogue: Epilogue<'_>,
-        output: ViewMut<'_>,
-    ) -> Result<()> {
+    pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let whole = self.output(input.layout().shape())?;
         if check_part("depthwise", self.channel_step(), whole, part, &epilogue, &output)? {
             // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.

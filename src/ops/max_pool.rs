@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::simd::{each_pixel, maximum_run, pixel};
 use super::{Call, Operator, Packed, Part, Site, Traits};
 use crate::error::Result;
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]

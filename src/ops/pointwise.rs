@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+#[cfg(feature = "reference")]
+use super::Given;
 use super::pack::{self, Panels};
 use super::{CACHE, Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
-#[cfg(feature = "reference")]
-use super::Given;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
@@ -136,13 +136,7 @@ impl Pointwise {
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
     /// that several threads can share the work; the bits are those of one run.
-    pub fn run_part(
-        &self,
-        part: &Part,
-        input: View<'_>,
-        epilogue: Epilogue<'_>,
-        output: ViewMut<'_>,
-    ) -> Result<()> {
+    pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         self.run_inputs(0..self.params.inputs, part, input, epilogue, output)
     }
 
@@ -293,8 +287,7 @@ impl Operator for Mixing {
     fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
         let params = PointwiseParams { inputs: site.input.channels, outputs: self.outputs, stride: self.stride };
         let pixels = site.batch.saturating_mul(site.output.pixels());
-        let kernel =
-            select::shared_pointwise(site.kernels, pixels, params.inputs, params.outputs, site.sharing)?;
+        let kernel = select::shared_pointwise(site.kernels, pixels, params.inputs, params.outputs, site.sharing)?;
         let (weights, bias) = site.weights;
         Ok(Arc::new(Pointwise::new_in(arena, kernel, params, weights, bias)?))
     }

@@ -257,11 +257,7 @@ fn images_as_rows(operations: &[Operation], input: &Source, batch: usize) -> boo
     let [Operation { window, output, residual, .. }] = operations else { return false };
     let joins = |source: &Source| source.in_workspace() || source.place.layout.pixels() == 1;
     let output = Source::whole(*output, 0);
-    batch > 1
-        && *window == Window::PIXEL
-        && joins(input)
-        && joins(&output)
-        && residual.as_ref().is_none_or(joins)
+    batch > 1 && *window == Window::PIXEL && joins(input) && joins(&output) && residual.as_ref().is_none_or(joins)
 }
 
 /// Cuts rows of a batch at the images' ends; images that are whole stand together.

@@ -130,10 +130,11 @@ impl Lowering<'_> {
             let foldable = |&(operand, other): &(Operand, Operand)| {
                 let from = self.items.iter().position(|item| item.output == operand.tensor)?;
                 let item = &self.items[from];
-                let open = item
-                    .alone()
-                    .is_some_and(|stage| self.traits(stage).adds && stage.clamp == Clamp::NONE && item.residual.is_none());
-                let alone = operand.tensor != other.tensor && self.is_whole(operand) && self.readers(operand.tensor) == 1;
+                let open = item.alone().is_some_and(|stage| {
+                    self.traits(stage).adds && stage.clamp == Clamp::NONE && item.residual.is_none()
+                });
+                let alone =
+                    operand.tensor != other.tensor && self.is_whole(operand) && self.readers(operand.tensor) == 1;
                 (open && alone).then_some((at, from, other))
             };
             operands.iter().filter_map(foldable).max_by_key(|&(_, from, _)| from)
@@ -184,9 +185,7 @@ impl Lowering<'_> {
             let twice = item.residual.is_some_and(|residual| residual.tensor == output);
             whole
                 && !twice
-                && item
-                    .alone()
-                    .is_some_and(|stage| self.traits(stage).clamps_input && stage.input_lo.is_none())
+                && item.alone().is_some_and(|stage| self.traits(stage).clamps_input && stage.input_lo.is_none())
         };
         let reads = |item: &Item| item.reads().any(|read| read.tensor == output);
         let readers: Vec<usize> = (0..self.items.len()).filter(|&item| reads(&self.items[item])).collect();

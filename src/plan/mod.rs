@@ -217,8 +217,7 @@ fn pack(
     let mut packed = Vec::with_capacity(items.len());
     for item in items {
         let stages = item.stages.iter();
-        let of_item =
-            stages.map(|stage| pack(&graph.nodes()[stage.node], stage.node, stage.input_lo, &mut arena));
+        let of_item = stages.map(|stage| pack(&graph.nodes()[stage.node], stage.node, stage.input_lo, &mut arena));
         packed.push(of_item.collect::<Result<Vec<_>>>()?);
     }
     Ok(packed)

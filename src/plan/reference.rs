@@ -1,7 +1,7 @@
 //! A graph by plain loops: the oracle for plans.
 
-use crate::graph::{Graph, Origin};
 use crate::error::{Error, Result};
+use crate::graph::{Graph, Origin};
 use crate::ops::Given;
 use crate::weights::{Weights, fold};
 

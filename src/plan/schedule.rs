@@ -66,7 +66,9 @@ fn role(node: &Node) -> Role {
         (true, true) => Role::Filter,
         (true, false) if every_pixel => Role::Mix,
         (true, false) if !window.is_pixel() => Role::Dense,
-        (false, true) if traits.inputs == 1 && !window.is_pixel() && window.extent().0 < node.input().height => Role::Pool,
+        (false, true) if traits.inputs == 1 && !window.is_pixel() && window.extent().0 < node.input().height => {
+            Role::Pool
+        }
         _ => Role::Other,
     }
 }

@@ -93,7 +93,12 @@ impl<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>
 ///
 /// # Safety
 /// The contract of the kernels (kernels/README.md).
-pub(crate) unsafe extern "C" fn depthwise<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>(
+pub(crate) unsafe extern "C" fn depthwise<
+    const H: usize,
+    const W: usize,
+    const STRIDE: usize,
+    const DILATION: usize,
+>(
     arguments: *const Depthwise,
 ) {
     // SAFETY: the contract of the kernel: the arguments are valid.

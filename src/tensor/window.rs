@@ -129,10 +129,7 @@ impl Window {
             padded.checked_sub(window)?.checked_div(stride)?.checked_add(1)
         };
         let (Padding { top, bottom, left, right }, extent) = (self.padding, self.extent());
-        Some((
-            size(height, top, bottom, extent.0, self.stride.0)?,
-            size(width, left, right, extent.1, self.stride.1)?,
-        ))
+        Some((size(height, top, bottom, extent.0, self.stride.0)?, size(width, left, right, extent.1, self.stride.1)?))
     }
 
     /// As [`output`](Self::output), with the error of `what`.

@@ -129,9 +129,9 @@ impl<'a> Reader<'a> {
             true => self.of(parameters.weights(), &OF_NODE, 1, &[outputs]),
             false => Some(vec![0.0; outputs].into()),
         };
-        let norm = parameters.norm().map(|norm| {
-            ([0, 1, 2, 3].map(|index| self.of(norm.tensors(), &OF_NORM, index, &[outputs])), norm)
-        });
+        let norm = parameters
+            .norm()
+            .map(|norm| ([0, 1, 2, 3].map(|index| self.of(norm.tensors(), &OF_NORM, index, &[outputs])), norm));
         let mut scale_shift: Vec<(f64, f64)> = bias?.iter().map(|&bias| (1.0, f64::from(bias))).collect();
         let Some(([gamma, beta, mean, variance], norm)) = norm else { return Some(scale_shift) };
         let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);

@@ -1,0 +1,264 @@
+//! Graphs that nobody would draw, against the reference: whatever a plan fuses, folds and lets share memory.
+
+use proptest::prelude::*;
+
+use super::memory::Region;
+use super::step::{Action, Address};
+use super::{Fusion, Observer, Options, Plan};
+use crate::graph::{Builder, Graph, Layer, Tensor};
+use crate::isa::Isa;
+use crate::parallel::Parallel;
+use crate::tensor::{Batch, BatchMut, Clamp, Layout, Padding, Shape, View, Window};
+use crate::weights::{HashWeights, fold};
+
+/// One node: what it is, which earlier tensor it reads (and adds), its channels, its clamp.
+type Draft = (usize, usize, usize, usize, usize);
+
+const CLAMPS: [Clamp; 4] = [Clamp::NONE, Clamp::RELU, Clamp::RELU6, Clamp::new(-0.5, 0.75)];
+
+/// The graph of the drafts that make sense where they stand: one or two inputs, any tensor read by nobody, one or many,
+/// one to three outputs.
+fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
+    let mut net = Builder::new();
+    let mut tensors: Vec<Tensor> = vec![net.input("image", Shape::new(size.0, size.1, 3)).unwrap()];
+    if two_inputs {
+        tensors.push(net.input("other", Shape::new(size.0, size.1, 3)).unwrap());
+    }
+    let mut made = Vec::new();
+    for (index, &(kind, from, other, channels, clamp)) in drafts.iter().enumerate() {
+        // Mostly the last tensor, so that chains grow long enough to be fused.
+        let pick = |choice: usize| {
+            tensors[if choice.is_multiple_of(4) { choice / 4 % tensors.len() } else { tensors.len() - 1 }]
+        };
+        let (x, y, name) = (pick(from), pick(other), format!("n{index}"));
+        let (clamp, stride) = (CLAMPS[clamp % 4], 1 + channels % 2);
+        let layer = Layer::named(&name).norm(format!("{name}.bn"), 1e-5).clamp(clamp);
+        let window = Window::square(3).stride(stride);
+        let same = net.shape(x).unwrap() == net.shape(y).unwrap();
+        let tensor = match kind % 12 {
+            0 => net.conv(&name, x, channels, window.symmetric(), layer),
+            1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
+            3 => net.depthwise(&name, x, window.same(net.shape(x).unwrap()), layer),
+            4 | 5 => net.pointwise(&name, x, channels, layer),
+            6 => net.conv(&name, x, channels, Window::PIXEL.stride(2), layer),
+            7 => net.max_pool(&name, x, Window::square(3).stride(2).symmetric()),
+            8 => net.clamp(&name, x, clamp),
+            9 => net.average_pool(&name, x, Window::square(3).stride(stride).symmetric(), channels % 3 == 0),
+            10 => net.conv(&name, x, channels, Window::new(2, 1).padding(Padding { top: 1, ..Padding::NONE }), layer),
+            _ if same => net.add(&name, x, y, clamp),
+            _ => net.pointwise(&name, x, net.shape(y).unwrap().channels, layer),
+        };
+        made.extend(tensor.clone());
+        tensors.extend(tensor);
+    }
+    let last = *tensors.last().unwrap();
+    let pooled = net.global_average_pool("pool", last).unwrap();
+    let logits = net.fully_connected("fc", pooled, 5, Layer::named("fc").bias()).unwrap();
+    // Some tensors between are outputs as well.
+    let mut outputs = vec![logits];
+    for (at, &tensor) in made.iter().enumerate() {
+        if drafts.len() % 3 == at % 5 && outputs.len() < 3 {
+            outputs.push(tensor);
+        }
+    }
+    net.build(&outputs).unwrap()
+}
+
+/// No two places that a step reads or writes share memory, but for an input that is its own residual, and no address
+/// lies outside the workspace.
+fn places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
+    for step in &plan.steps {
+        let mut starts = std::collections::BTreeSet::new();
+        for action in &step.actions {
+            let addresses = match action {
+                Action::Run { input, output, residual, .. } => [Some(*input), Some(*output), *residual],
+                Action::Move { from, to, length } => {
+                    prop_assert!(to < from && from + length <= plan.workspace);
+                    [None; 3]
+                }
+            };
+            for address in addresses.into_iter().flatten() {
+                if let Address::Workspace { offset, image_stride, .. } = address {
+                    prop_assert!(offset + (plan.batch - 1) * image_stride < plan.workspace);
+                    starts.insert(offset);
+                }
+            }
+        }
+        if let (Region::Workspace(input), Region::Workspace(output)) = (step.input.region, step.output.region) {
+            let length = |place: &super::memory::Place| plan.batch * place.image_stride();
+            let (end, other) = (input + length(&step.input), output + length(&step.output));
+            prop_assert!(end <= output || other <= input, "input and output of {:?}", step.nodes);
+        }
+    }
+    Ok(())
+}
+
+/// So many threads whose tasks run in reverse order on this one: whether they are independent does not depend on luck.
+struct Backwards(usize);
+
+// SAFETY: one task after the other.
+unsafe impl Parallel for Backwards {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
+        work();
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).rev().for_each(task);
+    }
+}
+
+/// Every node's output as it is shown.
+#[derive(Default)]
+struct Seen(Vec<(usize, Vec<f32>)>);
+
+impl Observer for Seen {
+    fn output(&mut self, node: usize, images: &[View<'_>]) {
+        let layout = images[0].layout();
+        let pixels = (0..layout.height).flat_map(|y| (0..layout.width).map(move |x| (y, x)));
+        self.0.push((node, pixels.flat_map(|(y, x)| images[0].pixel(y, x).to_vec()).collect()));
+    }
+}
+
+fn same(got: &[f32], want: &[f32]) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(got, want)| got.to_bits() == want.to_bits())
+}
+
+/// Images with gaps between their pixels, rows and each other, as a caller may have them: layout, and from one to the next.
+fn gapped(shape: Shape) -> (Layout, usize) {
+    let pixel_stride = shape.channels + 3;
+    let row_stride = shape.width * pixel_stride + 5;
+    let layout = Layout { pixel_stride, row_stride, ..Layout::tight(shape.height, shape.width, shape.channels) };
+    (layout, shape.height * row_stride + 7)
+}
+
+/// The elements of `count` images in `data`, laid out as `gapped` says.
+fn at(shape: Shape, count: usize) -> impl Iterator<Item = usize> {
+    let (layout, stride) = gapped(shape);
+    let pixels = (0..count * shape.pixels()).map(move |i| (i / shape.pixels(), i % shape.pixels()));
+    pixels.flat_map(move |(image, pixel)| {
+        let (y, x) = (pixel / shape.width, pixel % shape.width);
+        let first = image * stride + y * layout.row_stride + x * layout.pixel_stride;
+        first..first + shape.channels
+    })
+}
+
+/// Runs `plan` on images with gaps; the outputs without them.
+fn run(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>], observer: &mut dyn Observer) -> Vec<Vec<f32>> {
+    let batch = plan.batch();
+    let room = |shape: Shape| gapped(shape).1 * batch;
+    let given: Vec<Vec<f32>> = plan
+        .graph()
+        .inputs()
+        .zip(inputs)
+        .map(|((_, shape), tight)| {
+            let mut data = vec![f32::NAN; room(shape)];
+            at(shape, batch).zip(tight).for_each(|(at, &value)| data[at] = value);
+            data
+        })
+        .collect();
+    let shapes: Vec<Shape> = plan.graph().outputs().map(|(_, shape)| shape).collect();
+    let mut taken: Vec<Vec<f32>> = shapes.iter().map(|&shape| vec![f32::NAN; room(shape)]).collect();
+    let batches: Vec<Batch<'_>> = plan
+        .graph()
+        .inputs()
+        .zip(&given)
+        .map(|((_, shape), data)| {
+            let (layout, stride) = gapped(shape);
+            Batch::new(data, layout, stride, batch).unwrap()
+        })
+        .collect();
+    let mut outputs: Vec<BatchMut<'_>> = shapes
+        .iter()
+        .zip(&mut taken)
+        .map(|(&shape, data)| {
+            let (layout, stride) = gapped(shape);
+            BatchMut::new(data, layout, stride, batch).unwrap()
+        })
+        .collect();
+    let mut memory = vec![f32::NAN; plan.workspace_len()];
+    let mut workspace = super::Workspace::over(&mut memory);
+    plan.run_observed(parallel, &mut workspace, &batches[..], &mut outputs[..], observer).unwrap();
+    drop(outputs);
+    shapes.iter().zip(&taken).map(|(&shape, data)| at(shape, batch).map(|at| data[at]).collect()).collect()
+}
+
+fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(), TestCaseError> {
+    let graph = graph(size, two_inputs, drafts);
+    let folded = fold(&graph, &HashWeights).unwrap();
+    let image = HashWeights::image(size.0, size.1, 3).unwrap();
+    // The second input is the first one negated; the second image of a batch is the first one backwards.
+    let second: Vec<f32> = image.iter().map(|x| -x).collect();
+    let images: Vec<Vec<f32>> = [image, second].into_iter().take(1 + usize::from(two_inputs)).collect();
+    let backwards: Vec<Vec<f32>> = images.iter().map(|image| image.iter().rev().copied().collect()).collect();
+    let by_reference = |images: &[Vec<f32>]| {
+        let images: Vec<&[f32]> = images.iter().map(|image| &image[..]).collect();
+        graph.reference(&HashWeights, &images).unwrap()
+    };
+    let (first, other) = (by_reference(&images), by_reference(&backwards));
+    let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
+    let outputs: Vec<usize> = graph.outputs().map(|(name, _)| index(name)).collect();
+    for isa in Isa::supported() {
+        // Where there is no FMA, the portable tier rounds twice.
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Portable && !is_x86_feature_detected!("fma") {
+            continue;
+        }
+        for variant in 0..24 {
+            let options = Options {
+                isa: Some(isa),
+                batch: 1 + variant % 2,
+                fusion: [Fusion::Auto, Fusion::Off, Fusion::Strips(2)][variant / 4 % 3],
+                low_memory: variant / 12 % 2 == 1,
+                observed: false,
+            };
+            let parallel = Backwards([1, 3][variant / 2 % 2]);
+            let mut plan = Plan::from_folded(&graph, &folded, &parallel, options).unwrap();
+            if variant % 5 == 0 {
+                // One that shares the weights of another batch.
+                plan = plan.with_batch(3 - options.batch).unwrap().with_batch(options.batch).unwrap();
+            }
+            places_are_disjoint(&plan)?;
+            let inputs: Vec<Vec<f32>> =
+                images.iter().zip(&backwards).map(|(image, back)| [&image[..], back].concat()).collect();
+            let inputs: Vec<Vec<f32>> =
+                inputs.iter().map(|input| input[..input.len() / 2 * options.batch].to_vec()).collect();
+            for (got, &node) in run(&plan, &parallel, &inputs, &mut ()).iter().zip(&outputs) {
+                let want = [&first[node][..], &other[node][..]].concat();
+                let want = &want[..want.len() / 2 * options.batch];
+                prop_assert!(same(got, want), "{options:?}, {}: {graph}", graph.nodes()[node].name());
+            }
+        }
+        let options = Options { isa: Some(isa), observed: true, ..Options::default() };
+        let plan = Plan::from_folded(&graph, &folded, &Backwards(2), options).unwrap();
+        let mut seen = Seen::default();
+        run(&plan, &Backwards(2), &images, &mut seen);
+        prop_assert_eq!(seen.0.len(), graph.nodes().len());
+        for (node, got) in seen.0 {
+            prop_assert!(same(&got, &first[node]), "observed on {}: {}", isa, graph.nodes()[node].name());
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 16 } else { 80 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_has_the_references_bits(
+        size in (5usize..24, 5usize..24),
+        two_inputs in any::<bool>(),
+        drafts in prop::collection::vec((0usize..12, 0usize..64, 0usize..64, 1usize..40, 0usize..4), 1..9),
+    ) {
+        check(size, two_inputs, &drafts)?;
+    }
+}
+
+/// A fused chain that nobody reads: its output shared memory with the rows between its nodes.
+#[test]
+fn what_nobody_reads_keeps_its_memory_while_it_is_written() {
+    check((5, 5), false, &[(1, 0, 0, 1, 0), (1, 0, 0, 1, 0), (4, 1, 0, 1, 0), (0, 0, 0, 2, 0)]).unwrap();
+}
