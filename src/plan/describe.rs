@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Plan;
 use super::memory::Place;
+use super::packed::Plan;
 use crate::graph::Node;
 use crate::tensor::Shape;
 

@@ -2,8 +2,9 @@
 
 use super::images::{Inputs, Outputs, expect, expect_one, expect_slice};
 use super::memory::Region;
+use super::packed::Plan;
 use super::step::{Action, Address, External, Step};
-use super::{Plan, Workspace};
+use super::workspace::Workspace;
 use crate::error::{Error, Result};
 use crate::ops::Call;
 use crate::parallel::Parallel;

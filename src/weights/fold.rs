@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Weights;
+use super::source::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Parameters, Tensors};
 use crate::tensor::buffer::room;
