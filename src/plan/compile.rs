@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::lower::{Item, Operand};
 use super::memory::{Memory, Place, Region, Scratch};
-use super::schedule::{Schedule, Schedules, cut_by_channels, rows_between};
-use super::step::{Action, Address, External, MAX_FUSED, Segment, Step};
+use super::schedule::{MAX_FUSED, Schedule, Schedules, cut_by_channels, rows_between};
+use super::step::{Action, Address, External, Segment, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::ops::{Call, Packed, cut};

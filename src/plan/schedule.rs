@@ -20,6 +20,8 @@ pub(super) enum Schedule {
     ChannelBlocks,
 }
 
+/// The most nodes of a step.
+pub(super) const MAX_FUSED: usize = 5;
 /// A step is cut from this many multiply-accumulates on (4 microseconds of one thread), so that a task has at least half as
 /// many: smaller ones cost more to hand over than they save.
 const LEAST_MACS: u64 = 200_000;

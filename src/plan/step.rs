@@ -6,9 +6,6 @@ use std::sync::Arc;
 use super::memory::Place;
 use crate::ops::{Call, Packed};
 
-/// The most nodes of a step.
-pub(super) const MAX_FUSED: usize = 5;
-
 /// Where a call reads or writes, in whichever memory a run is given.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Address {
