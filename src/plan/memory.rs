@@ -64,13 +64,13 @@ pub(super) struct Memory {
 }
 
 /// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives
-/// to the end.
+/// to the end; where `staged`, inputs and outputs have places in the workspace too.
 pub(super) fn lay_out(
     graph: &Graph,
     items: &[Item],
     scratch: &[Vec<Scratch>],
     batch: usize,
-    keep: bool,
+    (keep, staged): (bool, bool),
 ) -> Result<Memory> {
     let inputs = graph.inputs().len();
     let count = inputs + graph.nodes().len();
@@ -88,13 +88,6 @@ pub(super) fn lay_out(
         }
     }
     let mut memory = Memory { places: vec![None; count], scratch: Vec::new(), workspace: 0, peak: 0 };
-    for (input, (_, shape)) in graph.inputs().enumerate() {
-        memory.places[input] = Some(external(Region::Input(input), shape));
-    }
-    for (output, value) in graph.output_values().enumerate() {
-        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
-        memory.places[tensor_of(graph, origin)] = Some(external(Region::Output(output), shape));
-    }
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
@@ -111,6 +104,22 @@ pub(super) fn lay_out(
         workspace = workspace.max(offset + length);
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
     };
+    for (input, (_, shape)) in graph.inputs().enumerate() {
+        let until = last_read[input].unwrap_or(0);
+        memory.places[input] = Some(match staged {
+            true => reserve(&mut live, batch, shape, 0, if keep { items.len() } else { until })?,
+            false => external(Region::Input(input), shape),
+        });
+    }
+    for (output, value) in graph.output_values().enumerate() {
+        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
+        let tensor = tensor_of(graph, origin);
+        match staged {
+            // Until it is delivered.
+            true => last_read[tensor] = Some(items.len()),
+            false => memory.places[tensor] = Some(external(Region::Output(output), shape)),
+        }
+    }
     for (index, item) in items.iter().enumerate() {
         let tensor: TensorId = item.output;
         if memory.places[tensor].is_none() {

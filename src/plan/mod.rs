@@ -1,6 +1,7 @@
 //! A graph made ready to run: weights packed, kernels chosen, memory laid out, work cut. What is constant is computed
 //! when the plan is built; a run only walks it.
 
+mod bridge;
 mod compile;
 mod describe;
 mod images;
@@ -18,7 +19,7 @@ mod step;
 mod workspace;
 
 pub use describe::Description;
-pub use images::{Inputs, Outputs};
+pub use images::{Bytes, Inputs, Outputs};
 pub use options::{Fusion, Options};
 pub use packed::Plan;
 pub use run::Observer;

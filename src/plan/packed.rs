@@ -42,6 +42,7 @@ pub(super) struct Shared {
     schedules: Schedules,
     threads: usize,
     pub(super) observed: bool,
+    pub(super) staged: bool,
     flushed: usize,
 }
 
@@ -67,8 +68,8 @@ impl Plan {
         let items = lower(graph, options.observed, &schedules);
         let packed = pack(graph, folded, &items, kernels, &schedules, batch)?;
         let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();
-        let (graph, observed) = (graph.clone(), options.observed);
-        let shared = Shared { kernels, graph, items, packed, schedules, threads, observed, flushed };
+        let (graph, observed, staged) = (graph.clone(), options.observed, options.staged);
+        let shared = Shared { kernels, graph, items, packed, schedules, threads, observed, staged, flushed };
         Self::compiled(Arc::new(shared), batch)
     }
 
@@ -79,13 +80,16 @@ impl Plan {
     }
 
     fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
-        let Shared { graph, items, packed, schedules, observed, .. } = &*shared;
+        let Shared { graph, items, packed, schedules, observed, staged, .. } = &*shared;
         let compiler = Compiler { graph, schedules: *schedules, batch };
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
-        let memory = lay_out(graph, items, &scratch, batch, *observed)?;
-        let mut steps = Vec::with_capacity(items.len());
+        let memory = lay_out(graph, items, &scratch, batch, (*observed, *staged))?;
+        let mut steps = if *staged { compiler.stage(&memory) } else { Vec::new() };
         for (index, (item, packed)) in items.iter().zip(packed).enumerate() {
             steps.extend(compiler.steps(item, index, packed, &memory)?);
+        }
+        if *staged {
+            steps.extend(compiler.deliver(&memory));
         }
         let (workspace, peak) = (memory.workspace, memory.peak);
         Ok(Plan { shared, steps, batch, workspace, peak })

@@ -185,6 +185,39 @@ fn run(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>], observer: &mut
     shapes.iter().zip(&taken).map(|(&shape, data)| at(shape, batch).map(|at| data[at]).collect()).collect()
 }
 
+/// Images of `shape` from pixels to planes, or back.
+fn transposed(images: &[f32], shape: Shape, to_planes: bool) -> Vec<f32> {
+    let (pixels, channels) = (shape.pixels(), shape.channels);
+    let mut moved = images.to_vec();
+    for (image, moved) in images.chunks_exact(shape.len()).zip(moved.chunks_exact_mut(shape.len())) {
+        for (pixel, channel) in (0..pixels).flat_map(|pixel| (0..channels).map(move |channel| (pixel, channel))) {
+            let (in_pixels, in_planes) = (pixel * channels + channel, channel * pixels + pixel);
+            match to_planes {
+                true => moved[in_planes] = image[in_pixels],
+                false => moved[in_pixels] = image[in_planes],
+            }
+        }
+    }
+    moved
+}
+
+/// Runs a staged `plan` on planes; the outputs as pixels.
+fn run_planes(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let batch = plan.batch();
+    let shapes: Vec<Shape> = plan.graph().inputs().map(|(_, shape)| shape).collect();
+    let planes: Vec<Vec<f32>> =
+        inputs.iter().zip(&shapes).map(|(input, &shape)| transposed(input, shape, true)).collect();
+    let batches: Vec<Batch<'_>> =
+        planes.iter().zip(&shapes).map(|(planes, &shape)| Batch::planes(planes, batch, shape).unwrap()).collect();
+    let shapes: Vec<Shape> = plan.graph().outputs().map(|(_, shape)| shape).collect();
+    let mut taken: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![f32::NAN; batch * shape.len()]).collect();
+    let mut outputs: Vec<BatchMut<'_>> =
+        taken.iter_mut().zip(&shapes).map(|(planes, &shape)| BatchMut::planes(planes, batch, shape).unwrap()).collect();
+    plan.run(parallel, &mut plan.workspace().unwrap(), &batches[..], &mut outputs[..]).unwrap();
+    drop(outputs);
+    taken.iter().zip(&shapes).map(|(planes, &shape)| transposed(planes, shape, false)).collect()
+}
+
 fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(), TestCaseError> {
     let graph = graph(size, two_inputs, drafts);
     let folded = fold(&graph, &HashWeights).unwrap();
@@ -212,6 +245,7 @@ fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(),
                 batch: 1 + variant % 2,
                 fusion: [Fusion::Auto, Fusion::Off, Fusion::Strips(2)][variant / 4 % 3],
                 low_memory: variant / 12 % 2 == 1,
+                staged: variant % 7 == 3,
                 observed: false,
             };
             let parallel = Backwards([1, 3][variant / 2 % 2]);
@@ -225,6 +259,13 @@ fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(),
                 images.iter().zip(&backwards).map(|(image, back)| [&image[..], back].concat()).collect();
             let inputs: Vec<Vec<f32>> =
                 inputs.iter().map(|input| input[..input.len() / 2 * options.batch].to_vec()).collect();
+            if options.staged {
+                for (got, &node) in run_planes(&plan, &parallel, &inputs).iter().zip(&outputs) {
+                    let want = [&first[node][..], &other[node][..]].concat();
+                    let want = &want[..want.len() / 2 * options.batch];
+                    prop_assert!(same(got, want), "planes, {options:?}, {}: {graph}", graph.nodes()[node].name());
+                }
+            }
             for (got, &node) in run(&plan, &parallel, &inputs, &mut ()).iter().zip(&outputs) {
                 let want = [&first[node][..], &other[node][..]].concat();
                 let want = &want[..want.len() / 2 * options.batch];

@@ -54,7 +54,7 @@ enum Role {
     /// Sums over the channels of one pixel, every pixel: a pointwise convolution.
     Mix,
     /// Sums over the channels of a window: a dense convolution.
-    Dense,
+    Convolve,
     /// A window over each channel, without weights.
     Pool,
     /// Anything else is better left alone.
@@ -67,7 +67,7 @@ fn role(node: &Node) -> Role {
     match (traits.weighted, traits.channelwise) {
         (true, true) => Role::Filter,
         (true, false) if every_pixel => Role::Mix,
-        (true, false) if !window.is_pixel() => Role::Dense,
+        (true, false) if !window.is_pixel() => Role::Convolve,
         (false, true) if traits.inputs == 1 && !window.is_pixel() && window.extent().0 < node.input().height => {
             Role::Pool
         }
@@ -97,7 +97,7 @@ impl Schedules {
             roles => (roles, false),
         };
         let chain = match convolutions {
-            [Role::Dense, rest @ ..] => separable(rest),
+            [Role::Convolve, rest @ ..] => separable(rest),
             all => separable(all),
         };
         if !(inverted || chain) {
