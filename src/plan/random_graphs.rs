@@ -75,6 +75,9 @@ fn places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
                         prop_assert!(to < from && from + length <= plan.workspace);
                         [None; 3]
                     }
+                    Action::Stage { to: address, .. } | Action::Deliver { from: address, .. } => {
+                        [Some(*address), None, None]
+                    }
                 };
                 for address in addresses.into_iter().flatten() {
                     if let Address::Workspace { offset, image_stride, .. } = address {
@@ -83,7 +86,10 @@ fn places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
                 }
             }
         }
-        if let (Region::Workspace(input), Region::Workspace(output)) = (step.input.region, step.output.region) {
+        let computes = !step.operators.is_empty();
+        if let (Region::Workspace(input), Region::Workspace(output), true) =
+            (step.input.region, step.output.region, computes)
+        {
             let length = |place: &super::memory::Place| plan.batch * place.image_stride();
             let (end, other) = (input + length(&step.input), output + length(&step.output));
             prop_assert!(end <= output || other <= input, "input and output of {:?}", step.nodes);
