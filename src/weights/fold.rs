@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::Weights;
-use crate::buffer::room;
+use crate::buffer::{collect, room};
 use crate::error::{Error, Result};
 use crate::net::{Axes, Config, Keys, Layer, Name, Network, Norm, Parameters, Scheme, keys, older};
 
@@ -70,8 +70,19 @@ pub fn fold(network: &Network, source: &dyn Weights) -> Result<Vec<Option<Folded
 struct Tensors<'a> {
     weights: Cow<'a, [f32]>,
     axes: Axes,
-    /// Factor and summand of each output.
-    scale_shift: Vec<(f64, f64)>,
+    bias: Option<Cow<'a, [f32]>>,
+    norm: Option<Normalisation<'a>>,
+}
+
+/// What is read for the batch normalisation of one layer.
+struct Normalisation<'a> {
+    gamma: Cow<'a, [f32]>,
+    beta: Cow<'a, [f32]>,
+    mean: Cow<'a, [f32]>,
+    variance: Cow<'a, [f32]>,
+    /// The name of `variance`.
+    name: String,
+    epsilon: f64,
 }
 
 struct Reader<'a> {
@@ -108,7 +119,22 @@ impl<'a> Reader<'a> {
         else {
             return Ok(None);
         };
-        let Tensors { weights, axes, scale_shift } = tensors;
+        let Tensors { weights, axes, bias, norm } = tensors;
+        // Factor and summand of each output.
+        let mut scale_shift = room(&layer.name, parameters.shape[0])?;
+        for output in 0..parameters.shape[0] {
+            let bias = bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
+            scale_shift.push(match &norm {
+                Some(norm) => match norm.scale_shift(output, bias) {
+                    Ok(pair) => pair,
+                    Err(problem) => {
+                        self.problems.push(problem);
+                        return Ok(None);
+                    }
+                },
+                None => (1.0, bias),
+            });
+        }
         let mut folded = room(&layer.name, weights.len())?;
         let mut flushed = 0;
         let per_output = weights.len() / scale_shift.len().max(1);
@@ -120,7 +146,7 @@ impl<'a> Reader<'a> {
                 if subnormal { 0.0 } else { folded }
             }));
         }
-        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
+        let bias = collect(&layer.name, scale_shift.len(), scale_shift.iter().map(|&(_, shift)| shift as f32))?;
         Ok(Some(Folded { weights: folded, bias, flushed }))
     }
 
@@ -135,28 +161,33 @@ impl<'a> Reader<'a> {
         let weights = self.tensor(self.name(weights), &axes.shape(layer.op, parameters));
         let bias = self.name(bias);
         // Some sources keep a bias besides the normalisation.
-        let bias = match parameters.bias || self.names.contains(&bias) {
-            true => self.tensor(bias, &[outputs]),
-            false => Some(vec![0.0; outputs].into()),
-        };
+        let has_bias = parameters.bias || self.names.contains(&bias);
+        let bias = has_bias.then(|| self.tensor(bias, &[outputs]));
         let norm = norm.zip(parameters.norm.as_ref()).map(|(names, Norm { epsilon, .. })| {
-            let variance = names[3].clone();
-            (names.map(|name| self.tensor(name, &[outputs])), variance, *epsilon)
-        });
-        let mut scale_shift: Vec<(f64, f64)> = bias?.iter().map(|&bias| (1.0, f64::from(bias))).collect();
-        if let Some(([gamma, beta, mean, variance], name, epsilon)) = norm {
+            let name = names[3].clone();
+            let [gamma, beta, mean, variance] = names.map(|name| self.tensor(name, &[outputs]));
             let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-            for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
-                let root = (f64::from(variance[i]) + epsilon).sqrt();
-                if root.is_nan() || root == 0.0 {
-                    self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
-                    return None;
-                }
-                *scale = f64::from(gamma[i]) / root;
-                *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
-            }
+            Some(Normalisation { gamma, beta, mean, variance, name, epsilon: *epsilon })
+        });
+        Some(Tensors {
+            weights: weights?,
+            axes,
+            bias: bias.map_or(Some(None), |bias| bias.map(Some))?,
+            norm: norm.map_or(Some(None), |norm| norm.map(Some))?,
+        })
+    }
+}
+
+impl Normalisation<'_> {
+    /// Factor and summand of `output`, whose bias goes in before; else what is wrong with its variance.
+    fn scale_shift(&self, output: usize, bias: f64) -> Result<(f64, f64), String> {
+        let [gamma, beta, mean, variance] =
+            [&self.gamma, &self.beta, &self.mean, &self.variance].map(|tensor| f64::from(tensor[output]));
+        let root = (variance + self.epsilon).sqrt();
+        if root.is_nan() || root == 0.0 {
+            return Err(format!("{}: element {output} is {}, expected one above 0", self.name, self.variance[output]));
         }
-        let weights = weights?;
-        Some(Tensors { weights, axes, scale_shift })
+        let scale = gamma / root;
+        Ok((scale, beta + (bias - mean) * scale))
     }
 }
