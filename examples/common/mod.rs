@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use memmap2::Mmap;
 use preprocess::Recipe;
-pub use program::{complain, finite, main, time_on_demand};
+pub use program::{complain, finite, main, print_json, room, time_on_demand, zeros};
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
@@ -308,9 +308,14 @@ impl Flags {
         if self.threads == 1 {
             return work(&Serial);
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        work(&Rayon::new(&pool))
+        work(&Rayon::new(&pool(self.threads)?))
     }
+}
+
+/// A pool of so many threads.
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|why| format!("--threads {threads}: {why}; give fewer, or free some memory").into())
 }
 
 /// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as
@@ -327,9 +332,10 @@ pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize))
     }
     let planes = file.tensor("input", shape).map_err(|why| fail(&why))?;
     let pixels = height * width;
-    let nhwc = (0..planes.len()).map(|i| {
+    let mut nhwc = room(planes.len())?;
+    nhwc.extend((0..planes.len()).map(|i| {
         let (image, pixel, channel) = (i / (pixels * channels), i / channels % pixels, i % channels);
         planes[(image * channels + channel) * pixels + pixel]
-    });
-    Ok((n, nhwc.collect()))
+    }));
+    Ok((n, nhwc))
 }
