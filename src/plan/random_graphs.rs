@@ -1,8 +1,13 @@
 //! Networks that nobody would draw, against the reference: whatever a plan fuses, folds and lets share memory.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
-use super::memory::{Place, Region};
+use super::build::Builder as Steps;
+use super::lower::lower;
+use super::memory::{Place, Region, lay_out};
+use super::schedule::Schedules;
 use super::{Fusion, Options, Plan};
 use crate::epilogue::Clamp;
 use crate::isa::Isa;
@@ -80,27 +85,61 @@ fn by_reference(network: &Network, folded: &[Option<Folded>], input: &[f32]) -> 
     tensors
 }
 
-/// No two places that an item reads or writes share memory, nor does anything that lives through it.
-fn places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
-    let range = |place: &Place, copies: usize| match place.region {
+/// What `copies` of a place take of the workspace.
+fn taken(place: &Place, copies: usize) -> Option<Range<usize>> {
+    match place.region {
         Region::Workspace(offset) => Some(offset..offset + copies * place.image_stride()),
         _ => None,
-    };
+    }
+}
+
+/// No two of the ranges share memory, and all lie inside the workspace.
+fn apart(mut ranges: Vec<Range<usize>>, workspace: usize, context: &str) -> Result<(), TestCaseError> {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    for pair in ranges.windows(2) {
+        prop_assert!(pair[0].end <= pair[1].start, "{context}: {pair:?}");
+    }
+    prop_assert!(ranges.last().is_none_or(|last| last.end <= workspace), "{context}: {ranges:?} of {workspace}");
+    Ok(())
+}
+
+/// No two tensors that live through an item share memory, nor does its scratch with any of them: a tensor lives from the
+/// item that writes it to the last one that reads it, and through the former in any case.
+fn live_places_are_disjoint(plan: &Plan, folded: &[Option<Folded>], options: Options) -> Result<(), TestCaseError> {
+    let (network, schedules) = (&plan.network, Schedules::new(&options));
+    let items = lower(network, options.observed, &schedules);
+    let steps = Steps { kernels: plan.kernels, network, folded, batch: plan.batch, schedules };
+    let scratch: Vec<_> = items.iter().map(|item| steps.scratch(item).unwrap()).collect();
+    let memory = lay_out(network, &items, &scratch, plan.batch, options.observed).unwrap();
+    prop_assert_eq!(memory.workspace, plan.workspace);
+    for at in 0..items.len() {
+        let lives = |&from: &usize| {
+            let read = |output| items[at..].iter().any(|item| item.reads().any(|read| read == output));
+            from == at || from < at && (options.observed || read(items[from].output))
+        };
+        let tensors = (0..items.len()).filter(lives).map(|from| items[from].output);
+        let mut ranges: Vec<_> =
+            tensors.filter_map(|tensor| taken(memory.places[tensor].as_ref()?, plan.batch)).collect();
+        let parts = memory.scratch[at].iter().zip(&scratch[at]);
+        ranges.extend(parts.filter_map(|(place, part)| taken(place, part.copies)));
+        apart(ranges, memory.workspace, &format!("item {at}, {options:?}"))?;
+    }
+    Ok(())
+}
+
+/// No two places that a step reads or writes share memory.
+fn places_of_steps_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
     for step in &plan.steps {
-        let mut used: Vec<_> = range(&step.input, plan.batch).into_iter().collect();
+        let mut used: Vec<_> = taken(&step.input, plan.batch).into_iter().collect();
         let last = step.operations.len() - 1;
         for (at, operation) in step.operations.iter().enumerate() {
             let copies = if at == last { plan.batch } else { step.tasks() };
-            used.extend(range(&operation.output, copies));
-            used.extend(operation.residual.as_ref().and_then(|place| range(place, plan.batch)));
+            used.extend(taken(&operation.output, copies));
+            let residual = operation.residual.as_ref().and_then(|place| taken(place, plan.batch));
+            // It may be the input itself.
+            used.extend(residual.filter(|residual| used.first() != Some(residual)));
         }
-        used.sort_by_key(|range| (range.start, range.end));
-        // A residual may be the input itself.
-        used.dedup();
-        for pair in used.windows(2) {
-            prop_assert!(pair[0].end <= pair[1].start, "{pair:?} of {:?}", step.operations[0].layer);
-            prop_assert!(pair[1].end <= plan.workspace);
-        }
+        apart(used, plan.workspace, &format!("step of layer {}", step.operations[0].layer))?;
     }
     Ok(())
 }
@@ -127,8 +166,17 @@ fn check(resolution: usize, drafts: &[Draft]) -> Result<(), TestCaseError> {
     let tensors = by_reference(&network, &folded, &image);
     // The second image of a batch is the first one backwards.
     let other: Vec<f32> = image.iter().rev().copied().collect();
-    let logits = [&tensors[tensors.len() - 1][..], by_reference(&network, &folded, &other).last().unwrap()].concat();
+    let others = by_reference(&network, &folded, &other);
+    let logits = [&tensors[tensors.len() - 1][..], &others[others.len() - 1]].concat();
     let (images, classes) = ([image, other].concat(), 5);
+    #[cfg(feature = "rayon")]
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let parallels: &[&dyn Parallel] = &[
+        &Serial,
+        &Backwards,
+        #[cfg(feature = "rayon")]
+        &crate::parallel::Rayon::new(&pool),
+    ];
     for isa in Isa::supported() {
         // Where there is no FMA, the portable tier rounds twice.
         #[cfg(target_arch = "x86_64")]
@@ -140,14 +188,15 @@ fn check(resolution: usize, drafts: &[Draft]) -> Result<(), TestCaseError> {
                 isa: Some(isa),
                 batch: 1 + variant % 2,
                 threads: [1, 3][variant / 2 % 2],
-                fusion: [Fusion::Auto, Fusion::Off, Fusion::Strips(2)][variant / 4 % 3],
+                fusion: [Fusion::Auto, Fusion::Off, Fusion::Strips(1 + resolution % 5)][variant / 4 % 3],
                 low_memory: variant / 12 % 2 == 1,
                 observed: false,
             };
             let plan = Plan::from_folded(network.clone(), &folded, options).unwrap();
-            places_are_disjoint(&plan)?;
+            live_places_are_disjoint(&plan, &folded, options)?;
+            places_of_steps_are_disjoint(&plan)?;
             let mut output = vec![f32::NAN; plan.output_len()];
-            let parallel: &dyn Parallel = if variant % 3 == 0 { &Backwards } else { &Serial };
+            let parallel = parallels[(variant / 2 + variant / 4) % parallels.len()];
             let mut workspace = plan.workspace().unwrap();
             workspace.buffer.fill(f32::NAN);
             plan.run_on(parallel, &mut workspace, &images[..plan.input_len()], &mut output).unwrap();
@@ -155,31 +204,31 @@ fn check(resolution: usize, drafts: &[Draft]) -> Result<(), TestCaseError> {
             let same = output.iter().zip(want).all(|(got, want)| got.to_bits() == want.to_bits());
             prop_assert!(same, "{options:?}: {output:?}, expected {want:?}");
         }
-        let plan = Plan::from_folded(
-            network.clone(),
-            &folded,
-            Options { isa: Some(isa), observed: true, ..Options::default() },
-        );
-        let plan = plan.unwrap();
-        let (mut output, mut seen, mut wrong) = (vec![0.0; plan.output_len()], 0, None);
+        let options = Options { isa: Some(isa), batch: 2, threads: 3, observed: true, ..Options::default() };
+        let plan = Plan::from_folded(network.clone(), &folded, options).unwrap();
+        live_places_are_disjoint(&plan, &folded, options)?;
+        let (mut output, mut seen, mut wrong) = (vec![f32::NAN; plan.output_len()], 0, None);
         let observe = &mut |layer: usize, views: &[crate::View<'_>]| {
-            let layout = views[0].layout();
-            let pixels = (0..layout.height).flat_map(|y| (0..layout.width).map(move |x| (y, x)));
-            let got = pixels.flat_map(|(y, x)| views[0].pixel(y, x));
-            let same = got.zip(&tensors[layer + 1]).all(|(got, want)| got.to_bits() == want.to_bits());
-            seen += 1;
-            if !same {
-                wrong.get_or_insert(layer);
+            for (view, tensors) in views.iter().zip([&tensors, &others]) {
+                let layout = view.layout();
+                let pixels = (0..layout.height).flat_map(|y| (0..layout.width).map(move |x| (y, x)));
+                let got = pixels.flat_map(|(y, x)| view.pixel(y, x));
+                let same = got.zip(&tensors[layer + 1]).all(|(got, want)| got.to_bits() == want.to_bits());
+                seen += 1;
+                if !same {
+                    wrong.get_or_insert(layer);
+                }
             }
         };
-        plan.run_observed(&mut plan.workspace().unwrap(), &images[..plan.input_len()], &mut output, observe).unwrap();
-        prop_assert_eq!((seen, wrong), (network.layers().len(), None), "observed on {}", isa);
+        plan.run_observed(&mut plan.workspace().unwrap(), &images, &mut output, observe).unwrap();
+        prop_assert_eq!((seen, wrong), (2 * network.layers().len(), None), "observed on {}", isa);
+        prop_assert!(output.iter().zip(&logits).all(|(got, want)| got.to_bits() == want.to_bits()));
     }
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 12 } else { 60 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(debug_assertions) { 12 } else { 300 }, ..ProptestConfig::default() })]
 
     #[test]
     fn every_plan_has_the_references_bits(
