@@ -119,6 +119,10 @@ fn folder() -> &'static PathBuf {
         write("infinite.safetensors", &tensors, &[]);
         tensors.retain(|(name, ..)| !name.starts_with("classifier"));
         write("backbone.safetensors", &tensors, &[]);
+        // The first of three dense layers has the classifier's name.
+        let dense = |name: &str| (format!("classifier.{name}"), vec![2, 256], vec![0.0; 512]);
+        let head = [dense("weight"), ("classifier.bias".into(), vec![2], vec![0.0; 2]), dense("2.weight")];
+        write("named_head.safetensors", &[&tensors[..], &head].concat(), &[]);
         tensors.push(("head.0.weight".into(), vec![2, 1], vec![0.0; 2]));
         tensors.push(("head.1.weight".into(), vec![1, 2], vec![0.0; 2]));
         write("head.safetensors", &tensors, &[]);
@@ -238,6 +242,11 @@ fn a_weight_file_says_what_it_is() {
         ("classify --weights backbone.safetensors --classes 3 photo.png", 2, "--classes 3: this file is a backbone"),
         ("logits --weights head.safetensors", 2, "apply it to the mean of the features"),
         ("classify --weights head.safetensors photo.png", 2, "apply it to the mean of the features"),
+        (
+            "logits --weights named_head.safetensors",
+            2,
+            "unexpected, mobilenet_v1_0.25_32_torch has no such tensor\n  leave a head",
+        ),
     ]);
 }
 

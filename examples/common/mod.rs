@@ -14,7 +14,7 @@ use preprocess::Recipe;
 pub use program::{complain, finite, main, print_json, room, time_on_demand, zeros};
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
-use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
 use sepconv::{Error, Fusion, Isa, Options, Plan};
 
 /// What an example may fail with: a sentence for a person.
@@ -257,8 +257,12 @@ impl Setup {
             Source::File(path, map) => {
                 SafetensorsWeights::new(map).and_then(|weights| build(&weights)).map_err(|error| match error {
                     Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => {
-                        let head = if self.is_backbone { format!("\n  {}", self.headless()) } else { String::new() };
-                        format!("--weights {}: {error}{head}", path.display()).into()
+                        let hint = match self.is_backbone {
+                            true => format!("\n  {}", self.headless()),
+                            false if self.has_another_head(map) => format!("\n  {}", self.another_head()),
+                            false => String::new(),
+                        };
+                        format!("--weights {}: {error}{hint}", path.display()).into()
                     }
                     error => error.into(),
                 })
@@ -276,14 +280,28 @@ impl Setup {
         }
     }
 
+    /// Whether the file has all that the network has in front of its classifier, and more.
+    fn has_another_head(&self, file: &[u8]) -> bool {
+        let folded = SafetensorsWeights::new(file).and_then(|weights| fold(&self.network.clone().backbone(), &weights));
+        match folded {
+            Err(Error::Weights { problems, .. }) => problems.iter().all(|problem| problem.contains(": unexpected, ")),
+            _ => false,
+        }
+    }
+
     /// What to do with weights that lack the classifier.
     fn headless(&self) -> String {
         format!(
-            "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; \
-             leave a head of its own, such as several dense layers, out by tools/convert_weights.py --backbone and \
-             apply it to the mean of the features",
-            self.name
+            "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; {}",
+            self.name,
+            self.another_head()
         )
+    }
+
+    /// What to do with weights of another classifier.
+    fn another_head(&self) -> &'static str {
+        "leave a head of its own, such as several dense layers, out by tools/convert_weights.py --backbone and apply it \
+         to the mean of the features"
     }
 
     /// The image that goes with the hash weights.
