@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::error::Result;
+use crate::tensor::buffer::collect;
+
 /// A source of weights: its names and its layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -56,19 +59,19 @@ impl Axes {
         }
     }
 
-    /// `values`, as they lie on disk, in PyTorch's order.
-    pub fn ordered<'a>(self, shape: &[usize], values: Cow<'a, [f32]>) -> Cow<'a, [f32]> {
+    /// `values`, as they lie on disk, in PyTorch's order; an error where there is no room.
+    pub fn ordered<'a>(self, shape: &[usize], values: Cow<'a, [f32]>) -> Result<Cow<'a, [f32]>> {
         let (outputs, inputs, taps) = match *shape {
             [outputs, inputs] => (outputs, inputs, 1),
             [outputs, inputs, height, width] => (outputs, inputs, height * width),
-            _ => return values,
+            _ => return Ok(values),
         };
         if self == Axes::Torch || values.len() != outputs * inputs * taps {
-            return values;
+            return Ok(values);
         }
         // Depthwise kernels have one input: (tap, output) and (tap, input, output) are one order.
         let index = |i: usize| (i % taps * inputs + i / taps % inputs) * outputs + i / (taps * inputs);
-        (0..values.len()).map(|i| values[index(i)]).collect()
+        collect("weights", values.len(), (0..values.len()).map(|i| values[index(i)])).map(Cow::Owned)
     }
 }
 

@@ -120,7 +120,9 @@ impl<'a> Renamed<'a> {
 impl Weights for Renamed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
         match self.entries.get(name) {
-            Some(Entry { name, axes }) => Ok(axes.ordered(shape, self.source.tensor(name, &axes.shape(shape))?)),
+            Some(Entry { name, axes }) => {
+                axes.ordered(shape, self.source.tensor(name, &axes.shape(shape))?).map_err(|error| error.to_string())
+            }
             // A source of any name has the graph's.
             None if !self.listed => self.source.tensor(name, shape),
             None => Err(format!("{:?} has no names for this layer", self.names)),
