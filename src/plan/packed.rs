@@ -35,11 +35,11 @@ pub struct Plan {
 /// What plans for any batch have in common.
 pub(super) struct Shared {
     kernels: &'static Kernels,
-    graph: Graph,
-    items: Vec<Item>,
+    pub(super) graph: Graph,
+    pub(super) items: Vec<Item>,
     /// The operators of each item's stages.
-    packed: Vec<Vec<Arc<dyn Packed>>>,
-    schedules: Schedules,
+    pub(super) packed: Vec<Vec<Arc<dyn Packed>>>,
+    pub(super) schedules: Schedules,
     threads: usize,
     pub(super) observed: bool,
     pub(super) staged: bool,
