@@ -1,5 +1,7 @@
 //! What a run reads and writes of the caller's.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::tensor::{Batch, BatchMut, Shape};
@@ -7,7 +9,8 @@ use crate::tensor::{Batch, BatchMut, Shape};
 /// What a run reads: a slice for a graph of one input (its images without gaps, one after the other), or a batch an
 /// input, in any layout. Batches of planes, and bytes, are for plans that were built with
 /// [`Options::staged`](super::Options::staged).
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Inputs<'a> {
     /// The one input, NHWC.
     Slice(&'a [f32]),
@@ -19,7 +22,7 @@ pub enum Inputs<'a> {
 
 /// Images of bytes, NHWC without gaps, with what makes numbers of them: channel `c` of value `v` is
 /// `v * scale[c] + offset[c]`, rounded once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Bytes<'a> {
     /// The images, one after the other.
     pub data: &'a [u8],
@@ -31,12 +34,37 @@ pub struct Bytes<'a> {
 
 /// What a run writes: a slice for a graph of one output, or a batch an output, in any layout. Batches of planes are for
 /// plans that were built with [`Options::staged`](super::Options::staged).
-#[derive(Debug)]
+#[non_exhaustive]
 pub enum Outputs<'a, 'b> {
     /// The one output, NHWC.
     Slice(&'a mut [f32]),
     /// One batch an output, in the graph's order.
     Batches(&'a mut [BatchMut<'b>]),
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({} bytes, {} channels)", self.data.len(), self.scale.len())
+    }
+}
+
+impl fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Inputs::Slice(data) => write!(f, "Slice({} elements)", data.len()),
+            Inputs::Batches(batches) => f.debug_tuple("Batches").field(batches).finish(),
+            Inputs::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Outputs<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outputs::Slice(data) => write!(f, "Slice({} elements)", data.len()),
+            Outputs::Batches(batches) => f.debug_tuple("Batches").field(batches).finish(),
+        }
+    }
 }
 
 impl<'a> From<&'a [f32]> for Inputs<'a> {

@@ -26,6 +26,7 @@ pub struct Options {
 /// Which layers are computed together, strip by strip of their output rows, so that the tensors between them stay in a
 /// cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fusion {
     /// Those where it pays.
     #[default]
