@@ -6,8 +6,9 @@
 mod builder;
 mod layer;
 mod nodes;
+mod value;
 
 pub use builder::Builder;
 pub use layer::{Layer, Norm, Parameters, Tensors};
 pub use nodes::{Graph, Node, Tensor};
-pub(crate) use nodes::{Origin, Run};
+pub(crate) use value::{Origin, Run};

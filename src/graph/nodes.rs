@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::layer::Parameters;
+use super::value::{Origin, Value};
 use crate::error::{Error, Result};
 use crate::ops::Operator;
 use crate::tensor::{Clamp, Shape, Window};
@@ -14,28 +15,6 @@ pub struct Tensor {
     /// The builder that made it.
     pub(super) graph: usize,
     pub(super) index: usize,
-}
-
-/// What writes a buffer: an input of the graph, or a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Origin {
-    Input(usize),
-    Node(usize),
-}
-
-/// Some channels of a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub origin: Origin,
-    pub first: usize,
-    pub channels: usize,
-}
-
-/// A tensor: its channels, run by run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Value {
-    pub shape: Shape,
-    pub runs: Vec<Run>,
 }
 
 /// An input of a graph.
@@ -52,10 +31,15 @@ pub struct Node {
     pub(crate) operator: Arc<dyn Operator>,
     /// The values that it reads.
     pub(crate) inputs: Vec<usize>,
+    /// In which order it takes the channels of its input, and has its parameters: see [`Value::reading_order`]. What it
+    /// sums, it sums in this order; where each channel is by itself, its output has this order too.
+    pub(crate) order: Option<Arc<[usize]>>,
     pub(crate) input: Shape,
     pub(crate) output: Shape,
     pub(crate) clamp: Clamp,
     pub(crate) parameters: Option<Parameters>,
+    /// The value that it makes, its channels in the order of the network.
+    pub(crate) result: usize,
 }
 
 impl Node {
@@ -149,7 +133,7 @@ impl Graph {
                 let known: Vec<&str> = self.nodes.iter().map(|node| &*node.name).collect();
                 Error::node(name, "feature", "no node of this name", format!("one of {}", known.join(", ")))
             })?;
-            let value = self.value_of(Origin::Node(index))?;
+            let value = self.output_of(index);
             if outputs.iter().any(|(other, _)| other == name) {
                 return Err(Error::node(name, "feature", "the name twice", "each feature once"));
             }
@@ -217,11 +201,9 @@ impl Graph {
         }
     }
 
-    /// The value that is all of what `origin` writes.
-    fn value_of(&self, origin: Origin) -> Result<usize> {
-        let whole = Run { origin, first: 0, channels: self.shape_of(origin).channels };
-        let found = self.values.iter().position(|value| value.runs == [whole]);
-        found.ok_or_else(|| Error::node("graph", "tensor", format!("{origin:?}"), "one that the graph has"))
+    /// The value that the call which made node `index` gave.
+    pub(crate) fn output_of(&self, index: usize) -> usize {
+        self.nodes[index].result
     }
 }
 

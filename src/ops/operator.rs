@@ -30,6 +30,11 @@ pub(crate) trait Operator: Debug + Send + Sync {
         None
     }
 
+    /// Equal slices of the input channels that its weights take apart from each other.
+    fn groups(&self) -> usize {
+        1
+    }
+
     /// Whether sources keep its weights as a matrix of outputs x inputs.
     fn weights_are_flat(&self) -> bool {
         false

@@ -1,9 +1,9 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
-use super::lower::{Item, TensorId, tensor_of};
+use super::lower::{Lowered, TensorId};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Origin};
+use crate::graph::Graph;
 use crate::tensor::buffer::LINE;
 use crate::tensor::{Layout, Shape};
 
@@ -26,9 +26,17 @@ pub(super) struct Place {
     pub layout: Layout,
     /// Rows of the whole tensor, of which a scratch tensor holds only `layout.height` at a time.
     pub full_height: usize,
+    /// The first of its channels, where the pixels hold more.
+    pub channel: usize,
 }
 
 impl Place {
+    /// Some of its channels.
+    pub fn slice(mut self, first: usize, channels: usize) -> Place {
+        (self.channel, self.layout.channels) = (self.channel + first, channels);
+        self
+    }
+
     /// From one image to the next.
     pub fn image_stride(&self) -> usize {
         self.layout.height * self.layout.row_stride
@@ -67,22 +75,23 @@ pub(super) struct Memory {
 /// to the end; where `staged`, inputs and outputs have places in the workspace too.
 pub(super) fn lay_out(
     graph: &Graph,
-    items: &[Item],
+    lowered: &Lowered,
     scratch: &[Vec<Scratch>],
     batch: usize,
     (keep, staged): (bool, bool),
 ) -> Result<Memory> {
-    let inputs = graph.inputs().len();
-    let count = inputs + graph.nodes().len();
+    let Lowered { items, shapes, outputs } = lowered;
+    let count = shapes.len();
     let external = |region: Region, shape: Shape| Place {
         region,
         layout: Layout::tight(shape.height, shape.width, shape.channels),
         full_height: shape.height,
+        channel: 0,
     };
     let mut last_read = vec![None; count];
     for (index, item) in items.iter().enumerate() {
         // What nothing reads still has to keep its memory to itself while it is written.
-        last_read[item.output] = Some(index);
+        last_read[item.output.tensor] = Some(index);
         for read in item.reads() {
             last_read[read.tensor] = Some(index);
         }
@@ -102,7 +111,7 @@ pub(super) fn lay_out(
         let offset = first_gap(live, length);
         live.push(Live { offset, length, until });
         workspace = workspace.max(offset + length);
-        Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
+        Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height, channel: 0 })
     };
     for (input, (_, shape)) in graph.inputs().enumerate() {
         let until = last_read[input].unwrap_or(0);
@@ -111,21 +120,18 @@ pub(super) fn lay_out(
             false => external(Region::Input(input), shape),
         });
     }
-    for (output, value) in graph.output_values().enumerate() {
-        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
-        let tensor = tensor_of(graph, origin);
+    for (output, &tensor) in outputs.iter().enumerate() {
         match staged {
             // Until it is delivered.
             true => last_read[tensor] = Some(items.len()),
-            false => memory.places[tensor] = Some(external(Region::Output(output), shape)),
+            false => memory.places[tensor] = Some(external(Region::Output(output), shapes[tensor])),
         }
     }
     for (index, item) in items.iter().enumerate() {
-        let tensor: TensorId = item.output;
+        let tensor: TensorId = item.output.tensor;
         if memory.places[tensor].is_none() {
-            let shape = graph.shape_of(Origin::Node(tensor - inputs));
             let until = if keep { items.len() } else { last_read[tensor].unwrap_or(index) };
-            memory.places[tensor] = Some(reserve(&mut live, batch, shape, index, until)?);
+            memory.places[tensor] = Some(reserve(&mut live, batch, shapes[tensor], index, until)?);
         }
         let scratch = scratch[index].iter().map(|part| {
             let place = reserve(&mut live, part.copies, part.shape, index, index)?;

@@ -22,5 +22,7 @@ pub use describe::Description;
 pub use images::{Bytes, Inputs, Outputs};
 pub use options::{Fusion, Options};
 pub use packed::Plan;
+#[cfg(feature = "reference")]
+pub use reference::Computed;
 pub use run::Observer;
 pub use workspace::Workspace;

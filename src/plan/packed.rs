@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::compile::Compiler;
-use super::lower::{Item, lower};
+use super::lower::{Item, Lowered, lower};
 use super::memory::lay_out;
 use super::options::Options;
 use super::schedule::{Schedules, cut_by_channels};
@@ -36,7 +36,7 @@ pub struct Plan {
 pub(super) struct Shared {
     kernels: &'static Kernels,
     pub(super) graph: Graph,
-    pub(super) items: Vec<Item>,
+    pub(super) lowered: Lowered,
     /// The operators of each item's stages.
     pub(super) packed: Vec<Vec<Arc<dyn Packed>>>,
     pub(super) schedules: Schedules,
@@ -65,11 +65,11 @@ impl Plan {
         let (batch, threads) = (options.batch.max(1), parallel.threads().clamp(1, LARGEST));
         check_batch(batch)?;
         let schedules = Schedules::new(&options, threads);
-        let items = lower(graph, options.observed, &schedules);
-        let packed = pack(graph, folded, &items, kernels, &schedules, batch)?;
+        let lowered = lower(graph, options.observed, &schedules);
+        let packed = pack(graph, folded, &lowered.items, kernels, &schedules, batch)?;
         let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();
         let (graph, observed, staged) = (graph.clone(), options.observed, options.staged);
-        let shared = Shared { kernels, graph, items, packed, schedules, threads, observed, staged, flushed };
+        let shared = Shared { kernels, graph, lowered, packed, schedules, threads, observed, staged, flushed };
         Self::compiled(Arc::new(shared), batch)
     }
 
@@ -80,10 +80,11 @@ impl Plan {
     }
 
     fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
-        let Shared { graph, items, packed, schedules, observed, staged, .. } = &*shared;
-        let compiler = Compiler { graph, schedules: *schedules, batch };
+        let Shared { graph, lowered, packed, schedules, observed, staged, .. } = &*shared;
+        let compiler = Compiler { graph, lowered, schedules: *schedules, batch };
+        let items = &lowered.items;
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
-        let memory = lay_out(graph, items, &scratch, batch, (*observed, *staged))?;
+        let memory = lay_out(graph, lowered, &scratch, batch, (*observed, *staged))?;
         let mut steps = if *staged { compiler.stage(&memory) } else { Vec::new() };
         for (index, (item, packed)) in items.iter().zip(packed).enumerate() {
             steps.extend(compiler.steps(item, index, packed, &memory)?);

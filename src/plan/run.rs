@@ -9,6 +9,7 @@ use super::workspace::Workspace;
 use crate::error::{Error, Result};
 use crate::ops::Call;
 use crate::parallel::Parallel;
+use crate::tensor::buffer::collect;
 use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 
 /// What looks on while a plan runs, and measures or reads what it computes.
@@ -228,7 +229,7 @@ impl Plan {
         let view = |image: usize| {
             let (pointer, layout) = match step.output.region {
                 Region::Workspace(start) => {
-                    let offset = start + image * step.output.image_stride();
+                    let offset = start + image * step.output.image_stride() + step.output.channel;
                     (memory.workspace.wrapping_add(offset), step.output.layout)
                 }
                 Region::Output(index) => {
@@ -240,10 +241,26 @@ impl Plan {
             // SAFETY: by this function's own contract.
             unsafe { View::from_raw(pointer, layout) }
         };
+        let Some(&node) = step.nodes.last() else { return Ok(()) };
         let views = (0..self.batch).map(view).collect::<Result<Vec<_>>>()?;
-        if let Some(&node) = step.nodes.last() {
+        // The node may have its channels in another order than the network.
+        let value = self.graph().value(self.graph().output_of(node));
+        let Shape { height, width, channels } = value.shape;
+        let ordered = |view: &View<'_>| {
+            let mut image = collect("observed image", value.shape.len(), std::iter::repeat(0.0))?;
+            for (at, pixel) in image.chunks_exact_mut(channels).enumerate() {
+                let own = view.pixel(at / width, at % width);
+                value.channels().zip(pixel).for_each(|((_, channel), element)| *element = own[channel]);
+            }
+            Ok(image)
+        };
+        if value.runs.len() == 1 {
             observer.output(node, &views);
+            return Ok(());
         }
+        let images = views.iter().map(ordered).collect::<Result<Vec<Vec<f32>>>>()?;
+        let views = images.iter().map(|image| View::tight(image, height, width, channels));
+        observer.output(node, &views.collect::<Result<Vec<_>>>()?);
         Ok(())
     }
 }

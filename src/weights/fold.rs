@@ -49,6 +49,30 @@ impl Folded {
     }
 }
 
+impl Folded {
+    /// The same parameters for `node`, which takes its input channels in `order`: where each channel is by itself, all that
+    /// belongs to a channel moves; else the inputs of each output do, inside their group.
+    fn ordered(self, node: &Node, order: &[usize]) -> Result<Folded> {
+        let Folded { weights, bias, flushed } = self;
+        let [outputs, inputs, height, width] = node.operator.weights(node.input()).unwrap_or_default();
+        let taps = height * width;
+        if node.operator.traits().channelwise {
+            let at = |at: usize| weights[order[at / taps] * taps + at % taps];
+            let moved = collect("ordered weights", weights.len(), (0..weights.len()).map(at))?;
+            let bias = collect("ordered biases", bias.len(), order.iter().map(|&channel| bias[channel]))?;
+            return Ok(Folded { weights: moved, bias, flushed });
+        }
+        let outputs_a_group = outputs / node.operator.groups();
+        let at = |at: usize| {
+            let (output, place, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);
+            let first = output / outputs_a_group * inputs;
+            weights[(output * inputs + order[first + place] - first) * taps + tap]
+        };
+        let moved = collect("ordered weights", weights.len(), (0..weights.len()).map(at))?;
+        Ok(Folded { weights: moved, bias, flushed })
+    }
+}
+
 /// Names that a network never reads: training's step counters.
 const IGNORED: &str = "num_batches_tracked";
 
@@ -118,7 +142,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        Folded::new(&weights, &scale_shift).map(Some).map_err(|error| error.of_node(node.name()))
+        let folded = Folded::new(&weights, &scale_shift).map_err(|error| error.of_node(node.name()))?;
+        match &node.order {
+            Some(order) => folded.ordered(node, order).map(Some),
+            None => Ok(Some(folded)),
+        }
     }
 
     /// The tensors of `parameters`, whose weights have this shape; `None` where something is wrong with them. Every tensor
