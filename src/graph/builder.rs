@@ -132,7 +132,7 @@ impl Builder {
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
-            let operator = Mixing { kind: "pointwise", outputs, stride: window.stride.0 };
+            let operator = Mixing { kind: "pointwise", outputs, stride: window.stride.0, groups: 1 };
             return self.weighted(name, operator, input, layer);
         }
         self.weighted(name, Dense { outputs, window }, input, layer)
@@ -145,7 +145,20 @@ impl Builder {
 
     /// A pointwise (1x1) convolution to `outputs` channels.
     pub fn pointwise(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
-        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1 }, input, layer)
+        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups: 1 }, input, layer)
+    }
+
+    /// A pointwise (1x1) convolution in `groups`: equal slices of the input channels, each to an equal slice of the
+    /// `outputs`.
+    pub fn grouped_pointwise(
+        &mut self,
+        name: &str,
+        input: Tensor,
+        outputs: usize,
+        groups: usize,
+        layer: Layer,
+    ) -> Result<Tensor> {
+        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups }, input, layer)
     }
 
     /// A fully connected layer to `outputs` channels; its input has one pixel.
@@ -154,7 +167,7 @@ impl Builder {
         if (shape.height, shape.width) != (1, 1) {
             return Err(Error::node(name, "fully connected input", shape, "an image of one pixel: pool it first"));
         }
-        self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1 }, input, layer)
+        self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
     /// The sum of two tensors of one shape, clamped.

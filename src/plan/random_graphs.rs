@@ -40,7 +40,7 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
         let window = Window::square(3).stride(stride);
         let same = net.shape(x).unwrap() == net.shape(y).unwrap();
         let shape = net.shape(x).unwrap();
-        let tensor = match kind % 18 {
+        let tensor = match kind % 19 {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
             3 => net.depthwise(&name, x, window.same(net.shape(x).unwrap()), layer),
@@ -55,6 +55,10 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
             15 => net.slice(x, 0..1 + channels % shape.channels),
             16 => net.shuffle(x, (2..5).find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1)),
             17 => net.split(x, &[shape.channels.div_ceil(2), shape.channels / 2]).map(|halves| halves[channels % 2]),
+            18 => {
+                let groups = (2..9).find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1);
+                net.grouped_pointwise(&name, x, channels * groups, groups, layer)
+            }
             _ if same => net.add(&name, x, y, clamp),
             _ => net.pointwise(&name, x, net.shape(y).unwrap().channels, layer),
         };
@@ -364,7 +368,7 @@ proptest! {
     fn every_plan_has_the_references_bits(
         size in (5usize..24, 5usize..24),
         two_inputs in any::<bool>(),
-        drafts in prop::collection::vec((0usize..18, 0usize..64, 0usize..64, 1usize..40, 0usize..4), 1..10),
+        drafts in prop::collection::vec((0usize..19, 0usize..64, 0usize..64, 1usize..40, 0usize..4), 1..10),
     ) {
         check(size, two_inputs, &drafts)?;
     }
