@@ -71,6 +71,7 @@ impl<'a> WeightFile<'a> {
             TensorNames::Torch if matches!(architecture, Architecture::MobilenetV2 | Architecture::Digits) => {
                 Flavor::Torch
             }
+            _ if !architecture.flavors().contains(&Flavor::Timm) => config.flavor,
             TensorNames::Torch | TensorNames::Timm => Flavor::Timm,
             TensorNames::Keras => Flavor::Keras,
             TensorNames::Slim => Flavor::Slim,

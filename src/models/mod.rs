@@ -10,6 +10,9 @@ mod names;
 mod net;
 mod network;
 mod renamed;
+mod shufflenet_v1;
+mod shufflenet_v2;
+mod squeezenet;
 mod xception;
 
 pub use config::{Activation, Architecture, Config, Flavor};

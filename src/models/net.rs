@@ -4,7 +4,7 @@ use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
 use crate::error::Result;
 use crate::graph::{Builder, Graph, Layer, Node, Tensor};
-use crate::tensor::{Clamp, Padding, Shape, Window};
+use crate::tensor::{Padding, Shape, Window};
 
 /// What the file of a network holds.
 pub(super) struct Model {
@@ -35,7 +35,7 @@ impl Placement {
     /// How `flavor` pads; `keras` is what Keras does where it differs from SAME.
     pub fn of(flavor: Flavor, keras: Placement) -> Self {
         match flavor {
-            Flavor::Torch | Flavor::Timm => Placement::Symmetric,
+            Flavor::Torch | Flavor::Timm | Flavor::Paper | Flavor::Megvii | Flavor::Caffe => Placement::Symmetric,
             Flavor::Tf | Flavor::Slim => Placement::Same,
             Flavor::Keras => keras,
         }
@@ -80,9 +80,13 @@ impl Net {
     }
 
     /// Global average pooling and the classifier with its bias; ends the network.
-    pub fn head(mut self, [pool, classifier, weights]: [&str; 3], x: Tensor, classes: usize) -> Result<Graph> {
+    pub fn head(self, [pool, classifier, weights]: [&str; 3], x: Tensor, classes: usize) -> Result<Graph> {
+        self.head_of([pool, classifier], x, classes, Layer::named(weights).bias())
+    }
+
+    /// The same, with a classifier of these parameters.
+    pub fn head_of(mut self, [pool, classifier]: [&str; 2], x: Tensor, classes: usize, layer: Layer) -> Result<Graph> {
         let x = self.builder.global_average_pool(pool, x)?;
-        let layer = Layer::named(weights).bias().clamp(Clamp::NONE);
         let logits = self.builder.fully_connected(classifier, x, classes, layer)?;
         self.builder.build(&[logits])
     }

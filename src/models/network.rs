@@ -3,7 +3,7 @@
 use super::config::{Architecture, Config, LARGEST};
 use super::net::{Built, Model};
 use super::renamed::{Catalog, Renamed};
-use super::{digits, mobilenet_v1, mobilenet_v2, xception};
+use super::{digits, mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::parallel::Parallel;
@@ -18,6 +18,10 @@ fn model(architecture: Architecture) -> &'static Model {
         Architecture::MobilenetV1 => &mobilenet_v1::MODEL,
         Architecture::MobilenetV2 => &mobilenet_v2::MODEL,
         Architecture::Xception => &xception::MODEL,
+        Architecture::ShufflenetV1 => &shufflenet_v1::MODEL,
+        Architecture::ShufflenetV2 => &shufflenet_v2::MODEL,
+        Architecture::Squeezenet1_0 => &squeezenet::MODEL_1_0,
+        Architecture::Squeezenet1_1 => &squeezenet::MODEL_1_1,
     }
 }
 
@@ -42,9 +46,12 @@ pub struct Network {
 impl Network {
     /// Builds the network; an error where `config` makes none, which says what does.
     pub fn new(architecture: Architecture, config: &Config) -> Result<Network> {
-        config.check()?;
+        config.check(architecture)?;
         let build = |config: &Config| (model(architecture).build)(config);
-        let Built { name, graph } = build(config).or_else(|_| {
+        let Built { name, graph } = build(config).or_else(|error| {
+            if matches!(error, Error::Parameter { .. }) {
+                return Err(error);
+            }
             // The image is too small for a window; say which one is not.
             let smallest = (config.resolution..=LARGEST.1)
                 .find(|&resolution| build(&Config { resolution, ..*config }).is_ok())
