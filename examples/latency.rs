@@ -22,7 +22,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let setup = flags.setup("hash")?;
     let threads = flags.parallel()?;
     let (plan, input) = (setup.plan(&*threads, 1)?, setup.hash_image()?);
-    let (mut workspace, mut logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+    let (mut workspace, mut logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
     let mut run = || Ok(plan.run(&*threads, &mut workspace, &input, &mut logits)?);
     run()?;
     time_on_demand("inferences", 4, run)

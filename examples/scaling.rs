@@ -86,7 +86,7 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
     let runner = |threads| {
         let pool = common::pool(threads)?;
         let plan = setup.plan(&pool, 1)?;
-        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         Ok(Runner { threads, pool, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
     };
     let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;

@@ -146,7 +146,7 @@ struct Alternative {
 impl Alternative {
     fn new(label: String, setup: &Setup, threads: &dyn Parallel, options: Options) -> Result<Self, Failure> {
         let plan = setup.plan_with(threads, options)?;
-        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         Ok(Alternative { label, plan, workspace, logits, groups: Vec::new() })
     }
 
@@ -312,12 +312,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     if let Some(need) = need.filter(|need| !(need.is_finite() && *need >= 0.0)) {
         return Err(format!("--need {need}: expected a percentage of 0 or more").into());
     }
-    let fusion = match flags.fusion {
-        Fusion::Auto => None,
-        Fusion::Off => Some("off".to_string()),
-        Fusion::Strips(rows) => Some(rows.to_string()),
-    };
-    if let Some(fusion) = fusion {
+    if flags.fusion != Fusion::Auto {
+        let fusion = match flags.fusion {
+            Fusion::Strips(rows) => rows.to_string(),
+            other => format!("{other:?}").to_lowercase(),
+        };
         return Err(format!("--fusion {fusion}: expected auto, which is compared with all others").into());
     }
     if flags.low_memory {

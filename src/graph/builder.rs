@@ -1,11 +1,13 @@
 //! Builds graphs, one call a node.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::layer::{Layer, Norm, Tensors};
-use super::{Graph, Input, Node, Origin, Run, Tensor, Value};
+use super::nodes::{Graph, Input, Node, Tensor};
+use super::value::{Origin, Value};
 use crate::error::{Error, Result};
 use crate::ops::{Add, AveragePool, Channelwise, Clamping, Dense, GlobalAveragePool, MaxPool, Mixing, Operator};
 use crate::tensor::{Clamp, Layout, Shape, Window};
@@ -72,14 +74,65 @@ impl Builder {
         check_shape(name, shape)?;
         self.names.insert(name.into());
         self.inputs.push(Input { name: name.into(), shape });
-        Ok(self.value(Origin::Input(self.inputs.len() - 1), shape))
+        Ok(self.value(Value::whole(Origin::Input(self.inputs.len() - 1), shape)))
+    }
+
+    /// Channels `range` of a tensor; no node, and no copy.
+    pub fn slice(&mut self, input: Tensor, range: Range<usize>) -> Result<Tensor> {
+        let shape = self.shape(input)?;
+        if range.start >= range.end || range.end > shape.channels {
+            let expected = format!("at least one of the {} there are", shape.channels);
+            return Err(Error::node("slice", "channels", format!("{range:?}"), expected));
+        }
+        Ok(self.value(self.values[input.index].slice(range)))
+    }
+
+    /// A tensor in slices of so many channels, which are all of it; no node, and no copy.
+    pub fn split(&mut self, input: Tensor, channels: &[usize]) -> Result<Vec<Tensor>> {
+        let shape = self.shape(input)?;
+        let sum = channels.iter().try_fold(0usize, |sum, &channels| sum.checked_add(channels));
+        if sum != Some(shape.channels) || channels.contains(&0) {
+            let expected = format!("at least one a slice, {} in sum", shape.channels);
+            return Err(Error::node("split", "channels", format!("{channels:?}"), expected));
+        }
+        let starts = channels.iter().scan(0, |start, &channels| Some(std::mem::replace(start, *start + channels)));
+        let ranges: Vec<Range<usize>> = starts.zip(channels).map(|(start, channels)| start..start + channels).collect();
+        ranges.into_iter().map(|range| self.slice(input, range)).collect()
+    }
+
+    /// The channels of several tensors of one height and width, those of the first in front; no node. A plan has them
+    /// written side by side where it can.
+    pub fn concat(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
+        let shapes = inputs.iter().map(|&input| self.shape(input)).collect::<Result<Vec<_>>>()?;
+        let Some(&Shape { height, width, .. }) = shapes.first() else {
+            return Err(Error::node("concat", "inputs", "none", "at least one tensor"));
+        };
+        if let Some(other) = shapes.iter().find(|shape| (shape.height, shape.width) != (height, width)) {
+            return Err(Error::node("concat", "input", other, format!("the first one's size, {height}x{width}")));
+        }
+        let channels: Vec<_> = inputs.iter().flat_map(|input| self.values[input.index].channels()).collect();
+        let value = Value::of_channels(height, width, channels);
+        check_shape("concat", value.shape)?;
+        Ok(self.value(value))
+    }
+
+    /// A channel shuffle (ShuffleNet): the channels as `groups` rows, read column by column, so that channel
+    /// `i * groups + j` is channel `j * n + i` of the input, with `n` channels a group; no node. It moves into the weights
+    /// of its neighbours where it can.
+    pub fn shuffle(&mut self, input: Tensor, groups: usize) -> Result<Tensor> {
+        let shape = self.shape(input)?;
+        if groups == 0 || !shape.channels.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {} channels", shape.channels);
+            return Err(Error::node("shuffle", "groups", groups, expected));
+        }
+        Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
     /// A dense convolution to `outputs` channels under a window of any size (the same stride both ways, no dilation).
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
-            let operator = Mixing { kind: "pointwise", outputs, stride: window.stride.0 };
+            let operator = Mixing { kind: "pointwise", outputs, stride: window.stride.0, groups: 1 };
             return self.weighted(name, operator, input, layer);
         }
         self.weighted(name, Dense { outputs, window }, input, layer)
@@ -92,7 +145,20 @@ impl Builder {
 
     /// A pointwise (1x1) convolution to `outputs` channels.
     pub fn pointwise(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
-        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1 }, input, layer)
+        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups: 1 }, input, layer)
+    }
+
+    /// A pointwise (1x1) convolution in `groups`: equal slices of the input channels, each to an equal slice of the
+    /// `outputs`.
+    pub fn grouped_pointwise(
+        &mut self,
+        name: &str,
+        input: Tensor,
+        outputs: usize,
+        groups: usize,
+        layer: Layer,
+    ) -> Result<Tensor> {
+        self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups }, input, layer)
     }
 
     /// A fully connected layer to `outputs` channels; its input has one pixel.
@@ -101,7 +167,7 @@ impl Builder {
         if (shape.height, shape.width) != (1, 1) {
             return Err(Error::node(name, "fully connected input", shape, "an image of one pixel: pool it first"));
         }
-        self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1 }, input, layer)
+        self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
     /// The sum of two tensors of one shape, clamped.
@@ -137,8 +203,8 @@ impl Builder {
             .ok_or_else(|| Error::node("graph", "tensor", "one of another builder", "one that this builder gave"))
     }
 
-    /// The graph with these tensors as its outputs, at least one, each made by a node and named once. Every node stays,
-    /// also one whose output nothing reads.
+    /// The graph with these tensors as its outputs: at least one, each once. Every node stays, also one whose output nothing
+    /// reads.
     pub fn build(self, outputs: &[Tensor]) -> Result<Graph> {
         let mut named: Vec<(String, usize)> = Vec::new();
         if outputs.is_empty() {
@@ -146,10 +212,12 @@ impl Builder {
         }
         for &tensor in outputs {
             self.shape(tensor)?;
-            let value = &self.values[tensor.index];
-            let name = match value.runs[..] {
-                [Run { origin: Origin::Node(node), .. }] => self.nodes[node].name.clone(),
-                _ => return Err(Error::node("graph", "output", "an input of the graph", "the output of a node")),
+            // What no single node makes has the name of the last that makes a part of it.
+            let last = self.values[tensor.index].runs.iter().map(|run| run.origin).max();
+            let name = match last {
+                Some(Origin::Node(node)) => self.nodes[node].name.clone(),
+                Some(Origin::Input(input)) => self.inputs[input].name.clone(),
+                None => String::new(),
             };
             if named.iter().any(|&(_, index)| index == tensor.index) {
                 return Err(Error::node(&name, "output", "the tensor twice", "each output once"));
@@ -159,8 +227,8 @@ impl Builder {
         Ok(Graph { inputs: self.inputs, values: self.values, nodes: self.nodes, outputs: named })
     }
 
-    fn value(&mut self, origin: Origin, shape: Shape) -> Tensor {
-        self.values.push(Value { shape, runs: vec![Run { origin, first: 0, channels: shape.channels }] });
+    fn value(&mut self, value: Value) -> Tensor {
+        self.values.push(value);
         Tensor { graph: self.id, index: self.values.len() - 1 }
     }
 
@@ -231,16 +299,33 @@ impl Builder {
         let output = operator.output(&shapes).map_err(|error| error.of_node(name))?;
         check_shape(name, output)?;
         self.names.insert(name.into());
+        let origin = Origin::Node(self.nodes.len());
+        // Sums of two tensors take both as they stand.
+        let order = match inputs {
+            [input] => self.values[input.index].reading_order(operator.groups()),
+            _ => None,
+        };
+        let value = match &order {
+            Some(order) if operator.traits().channelwise => {
+                let mut places = vec![0; order.len()];
+                order.iter().enumerate().for_each(|(place, &channel)| places[channel] = place);
+                Value::of_channels(output.height, output.width, places.into_iter().map(|place| (origin, place)))
+            }
+            _ => Value::whole(origin, output),
+        };
+        let result = self.value(value);
         self.nodes.push(Node {
             name: name.into(),
             operator,
             inputs: inputs.iter().map(|input| input.index).collect(),
+            order: order.map(Arc::from),
             input: shapes[0],
             output,
             clamp,
             parameters: layer.map(|layer| layer.parameters),
+            result: result.index,
         });
-        Ok(self.value(Origin::Node(self.nodes.len() - 1), output))
+        Ok(result)
     }
 }
 

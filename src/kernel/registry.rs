@@ -12,7 +12,7 @@ use crate::machine::Machine;
 mod generated {
     use crate::isa::Isa;
     use crate::kernel::arguments;
-    use crate::kernel::record::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
+    use crate::kernel::record::*;
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
 

@@ -18,20 +18,41 @@ pub enum Architecture {
     MobilenetV2,
     /// Xception (Chollet 2017, arXiv:1610.02357).
     Xception,
+    /// ShuffleNet V1 (Zhang et al. 2017, arXiv:1707.01083).
+    ShufflenetV1,
+    /// ShuffleNet V2 (Ma et al. 2018, arXiv:1807.11164).
+    ShufflenetV2,
+    /// SqueezeNet 1.0 (Iandola et al. 2016, arXiv:1602.07360).
+    Squeezenet1_0,
+    /// SqueezeNet 1.1, of the same authors.
+    Squeezenet1_1,
 }
 
 impl Architecture {
     /// Every network.
-    pub const ALL: [Architecture; 4] =
-        [Architecture::Digits, Architecture::MobilenetV1, Architecture::MobilenetV2, Architecture::Xception];
+    pub const ALL: [Architecture; 8] = [
+        Architecture::Digits,
+        Architecture::MobilenetV1,
+        Architecture::MobilenetV2,
+        Architecture::Xception,
+        Architecture::ShufflenetV1,
+        Architecture::ShufflenetV2,
+        Architecture::Squeezenet1_0,
+        Architecture::Squeezenet1_1,
+    ];
 
-    /// The name: `digits`, `mobilenet_v1`, `mobilenet_v2`, `xception`.
+    /// The name: `digits`, `mobilenet_v1`, `mobilenet_v2`, `xception`, `shufflenet_v1`, `shufflenet_v2`, `squeezenet_1_0`,
+    /// `squeezenet_1_1`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Architecture::Digits => "digits",
             Architecture::MobilenetV1 => "mobilenet_v1",
             Architecture::MobilenetV2 => "mobilenet_v2",
             Architecture::Xception => "xception",
+            Architecture::ShufflenetV1 => "shufflenet_v1",
+            Architecture::ShufflenetV2 => "shufflenet_v2",
+            Architecture::Squeezenet1_0 => "squeezenet_1_0",
+            Architecture::Squeezenet1_1 => "squeezenet_1_1",
         }
     }
 
@@ -39,8 +60,18 @@ impl Architecture {
     pub const fn defaults(self) -> (f64, usize) {
         match self {
             Architecture::Digits => (0.5, 28),
-            Architecture::MobilenetV1 | Architecture::MobilenetV2 => (1.0, 224),
             Architecture::Xception => (1.0, 299),
+            _ => (1.0, 224),
+        }
+    }
+
+    /// The flavors that there are of it; the first is the default.
+    pub const fn flavors(self) -> &'static [Flavor] {
+        match self {
+            Architecture::ShufflenetV1 => &[Flavor::Paper, Flavor::Megvii],
+            Architecture::ShufflenetV2 => &[Flavor::Torch, Flavor::Megvii],
+            Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1 => &[Flavor::Torch, Flavor::Caffe],
+            _ => &[Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras, Flavor::Slim],
         }
     }
 }
@@ -77,13 +108,28 @@ pub enum Flavor {
     Keras,
     /// TF-slim: as TensorFlow, with 1001 classes of which the first is the background.
     Slim,
+    /// As the paper says (ShuffleNet V1).
+    Paper,
+    /// Megvii's release of the ShuffleNets.
+    Megvii,
+    /// Caffe's SqueezeNet.
+    Caffe,
 }
 
 impl Flavor {
     /// Every flavor.
-    pub const ALL: [Flavor; 5] = [Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras, Flavor::Slim];
+    pub const ALL: [Flavor; 8] = [
+        Flavor::Torch,
+        Flavor::Timm,
+        Flavor::Tf,
+        Flavor::Keras,
+        Flavor::Slim,
+        Flavor::Paper,
+        Flavor::Megvii,
+        Flavor::Caffe,
+    ];
 
-    /// The name: `torch`, `timm`, `tf`, `keras` or `slim`.
+    /// The name: `torch`, `timm`, `tf`, `keras`, `slim`, `paper`, `megvii` or `caffe`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Flavor::Torch => "torch",
@@ -91,14 +137,17 @@ impl Flavor {
             Flavor::Tf => "tf",
             Flavor::Keras => "keras",
             Flavor::Slim => "slim",
+            Flavor::Paper => "paper",
+            Flavor::Megvii => "megvii",
+            Flavor::Caffe => "caffe",
         }
     }
 
     /// Epsilon of the batch normalisation.
     pub(crate) const fn epsilon(self) -> f64 {
         match self {
-            Flavor::Torch | Flavor::Timm => 1e-5,
             Flavor::Tf | Flavor::Keras | Flavor::Slim => 1e-3,
+            _ => 1e-5,
         }
     }
 
@@ -128,6 +177,7 @@ impl FromStr for Flavor {
 
 /// What there is between a convolution and the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Activation {
     /// Nothing.
     Linear,
@@ -180,13 +230,16 @@ pub struct Config {
     pub activation: Option<Activation>,
     /// Epsilon of the batch normalisation: 0 or more, below 1.
     pub epsilon: Option<f64>,
+    /// Groups of ShuffleNet V1's pointwise convolutions: 1, 2, 3, 4 or 8.
+    pub groups: Option<usize>,
 }
 
 impl Config {
-    /// The configuration of the paper, in flavor `torch`.
+    /// The configuration of the paper, in the architecture's first flavor.
     pub fn of(architecture: Architecture) -> Self {
         let (width, resolution) = architecture.defaults();
-        Config { width, resolution, flavor: Flavor::Torch, classes: None, activation: None, epsilon: None }
+        let flavor = architecture.flavors()[0];
+        Config { width, resolution, flavor, classes: None, activation: None, epsilon: None, groups: None }
     }
 }
 
@@ -195,8 +248,19 @@ pub(super) const LARGEST: (f64, usize) = (16.0, 8192);
 
 impl Config {
     /// The error for numbers that make no network, if they do not.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, architecture: Architecture) -> Result<()> {
         let refuse = |what, got: String, expected: String| Err(Error::Parameter { what, got, expected });
+        if !architecture.flavors().contains(&self.flavor) {
+            let known: Vec<&str> = architecture.flavors().iter().map(|flavor| flavor.as_str()).collect();
+            return refuse(
+                "flavor",
+                self.flavor.to_string(),
+                format!("one of {} for {architecture}", known.join(", ")),
+            );
+        }
+        if let Some(groups) = self.groups.filter(|_| architecture != Architecture::ShufflenetV1) {
+            return refuse("groups", groups.to_string(), format!("none for {architecture}"));
+        }
         if !(self.width > 0.0 && self.width <= LARGEST.0) {
             return refuse("width", self.width.to_string(), format!("more than 0, at most {}", LARGEST.0));
         }

@@ -6,7 +6,7 @@
 
 use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
-use super::network::{Built, Model, Net, Placement, divisible_by_8};
+use super::net::{Built, Model, Net, Placement, divisible_by_8};
 use crate::error::Result;
 use crate::graph::Node;
 
@@ -35,7 +35,7 @@ fn scaled(channels: usize, config: &Config) -> usize {
     match config.flavor {
         Flavor::Tf | Flavor::Slim => (exact as usize).max(8),
         Flavor::Keras => (exact as usize).max(1),
-        Flavor::Torch | Flavor::Timm => divisible_by_8(exact),
+        _ => divisible_by_8(exact),
     }
 }
 

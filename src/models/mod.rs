@@ -7,7 +7,12 @@ mod file;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod names;
+mod net;
 mod network;
+mod renamed;
+mod shufflenet_v1;
+mod shufflenet_v2;
+mod squeezenet;
 mod xception;
 
 pub use config::{Activation, Architecture, Config, Flavor};

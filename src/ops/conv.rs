@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
 use super::pack::{self, Panels};
-use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use super::part::{Call, Part, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{ConvKernel, Kernels, arguments, select};
 #[cfg(feature = "reference")]
@@ -22,7 +24,7 @@ pub struct ConvParams {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
-    /// The window: any size, the same stride both ways, no dilation; its padding is smaller than the window on each side.
+    /// The window: any size, the same stride both ways, no dilation; its padding is no larger than the window on each side.
     pub window: Window,
 }
 
@@ -109,7 +111,7 @@ impl Conv {
         if shape.channels != inputs {
             return Err(Error::shape("conv input", shape, format!("{inputs} channels")));
         }
-        let (height, width) = window.expect_output("conv", shape)?;
+        let (height, width) = window.expect_padded_output("conv", shape)?;
         Ok(Shape { height, width, channels: outputs })
     }
 
@@ -221,7 +223,7 @@ impl Operator for Dense {
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
         check(&self.window)?;
-        let (height, width) = self.window.expect_output("conv", inputs[0])?;
+        let (height, width) = self.window.expect_padded_output("conv", inputs[0])?;
         Ok(Shape { height, width, channels: self.outputs })
     }
 

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
 use super::pack::{self, Panels};
-use super::{CACHE, Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use super::part::{Call, Part, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
 #[cfg(feature = "reference")]
@@ -26,12 +28,24 @@ pub struct PointwiseParams {
     /// Input rows and pixels from one that is read to the next, the first of which is read: 1, or 2 for the shortcuts of
     /// residual networks.
     pub stride: usize,
+    /// Equal slices of the channels, each convolved by itself; a divisor of the inputs and of the outputs.
+    pub groups: usize,
 }
 
 impl PointwiseParams {
     /// From `inputs` to `outputs` channels, every pixel.
     pub const fn new(inputs: usize, outputs: usize) -> Self {
-        PointwiseParams { inputs, outputs, stride: 1 }
+        PointwiseParams { inputs, outputs, stride: 1, groups: 1 }
+    }
+
+    /// Inputs and outputs of a group; an error where the groups do not divide them.
+    fn of_group(&self) -> Result<(usize, usize)> {
+        let PointwiseParams { inputs, outputs, groups, .. } = *self;
+        if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            let expected = format!("a divisor of {inputs} inputs and {outputs} outputs");
+            return Err(Error::shape("pointwise groups", groups, expected));
+        }
+        Ok((inputs / groups, outputs / groups))
     }
 }
 
@@ -54,11 +68,14 @@ impl PointwiseParams {
 pub struct Pointwise {
     kernel: &'static PointwiseKernel,
     params: PointwiseParams,
-    panels: Panels,
+    /// Inputs and outputs of a group.
+    group: (usize, usize),
+    /// Of each group.
+    panels: Vec<Panels>,
 }
 
 impl Pointwise {
-    /// Packs `weights` (`outputs` rows of `inputs`, the layout O, I of a 1x1 convolution and of a linear layer) and `bias`
+    /// Packs `weights` (`outputs` rows of the inputs of a group, the layout O, I of a 1x1 convolution and of a linear layer) and `bias`
     /// (one an output) for the kernel that is best for `pixels` output pixels. Any number of pixels can be run.
     pub fn new(
         kernels: &'static Kernels,
@@ -67,7 +84,8 @@ impl Pointwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
-        let kernel = select::pointwise(kernels, pixels, params.inputs, params.outputs)?;
+        let (inputs, outputs) = params.of_group()?;
+        let kernel = select::pointwise(kernels, pixels, inputs, outputs)?;
         Self::with_kernel(kernel, params, weights, bias)
     }
 
@@ -88,15 +106,19 @@ impl Pointwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
-        let PointwiseParams { inputs, outputs, stride } = params;
-        window(stride).check("pointwise")?;
-        expect_length("pointwise weights (outputs x inputs)", weights.len(), &[outputs, inputs])?;
-        expect_length("pointwise bias (outputs)", bias.len(), &[outputs])?;
+        window(params.stride).check("pointwise")?;
+        let group @ (inputs, outputs) = params.of_group()?;
+        let expected = [params.outputs, inputs];
+        expect_length("pointwise weights (outputs x inputs a group)", weights.len(), &expected)?;
+        expect_length("pointwise bias (outputs)", bias.len(), &[params.outputs])?;
         let depth = if outputs == 0 { 0 } else { inputs };
         let tile = (kernel.nr(), kernel.lanes());
-        let weight = |input: usize, output: usize| weights[output * inputs + input];
-        let panels = pack::panels(arena, tile, depth, outputs, bias, weight)?;
-        Ok(Pointwise { kernel, params, panels })
+        let pack = |first: usize| {
+            let weight = |input: usize, output: usize| weights[(first + output) * inputs + input];
+            pack::panels(arena, tile, depth, outputs, &bias[first..first + outputs], weight)
+        };
+        let panels = (0..params.groups).map(|group| group * outputs).map(pack).collect::<Result<Vec<_>>>()?;
+        Ok(Pointwise { kernel, params, group, panels })
     }
 
     /// The kernel that the weights are packed for.
@@ -125,7 +147,11 @@ impl Pointwise {
 
     /// Output channels that those of a [`Part`] begin and end at a multiple of, or at the last one.
     pub fn channel_step(&self) -> usize {
-        self.kernel.nr()
+        match self.params.groups {
+            1 => self.kernel.nr(),
+            // Whole groups.
+            _ => self.group.1.max(1),
+        }
     }
 
     /// Computes the whole output.
@@ -152,8 +178,9 @@ impl Pointwise {
         epilogue: Epilogue<'_>,
         mut output: ViewMut<'_>,
     ) -> Result<()> {
-        if inputs.start > inputs.end || inputs.end > self.params.inputs {
-            let expected = format!("a part of 0..{}", self.params.inputs);
+        let PointwiseParams { inputs: all, groups, .. } = self.params;
+        if inputs.start > inputs.end || inputs.end > all || (groups > 1 && inputs != (0..all)) {
+            let expected = format!("a part of 0..{all}, all of it where there are groups");
             return Err(Error::shape("pointwise input channels", format!("{inputs:?}"), expected));
         }
         let whole = self.expect(input.layout().shape(), inputs.len())?;
@@ -179,6 +206,9 @@ impl Pointwise {
     }
 }
 
+/// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
+pub(crate) const CACHE: usize = 128 * 1024;
+
 /// Input elements that a GEMM walks for each panel, up to one and a half times as many: the weights and the output need
 /// the rest of the cache.
 const BLOCK: usize = CACHE / 2;
@@ -191,11 +221,11 @@ impl Packed for Pointwise {
     }
 
     fn weights(&self, inputs: usize, outputs: usize) -> usize {
-        (inputs + 1) * outputs
+        (inputs / self.params.groups + 1) * outputs
     }
 
     fn channel_step(&self) -> Option<usize> {
-        Some(self.kernel.nr())
+        Some(Pointwise::channel_step(self))
     }
 
     fn blocks(&self, pixels: usize, inputs: usize, outputs: usize) -> (usize, usize) {
@@ -207,10 +237,38 @@ impl Packed for Pointwise {
     }
 
     unsafe fn run(&self, call: &Call) {
+        let Call { input, output, residual, inputs, outputs, .. } = call;
+        let (k, n) = self.group;
+        if self.params.groups == 1 {
+            let panel = outputs.start / self.kernel.nr();
+            debug_assert!(outputs.start.is_multiple_of(self.kernel.nr()) && outputs.end <= n);
+            // SAFETY: by this function's own contract.
+            return unsafe { self.run_group(call, &self.panels[0], panel) };
+        }
+        for group in outputs.start / n..outputs.end / n {
+            let skipped = group * n - outputs.start;
+            let call = Call {
+                input: input.offset(0, 0, group * k - inputs.start),
+                output: output.offset(0, 0, skipped),
+                residual: residual.offset(0, 0, skipped),
+                inputs: 0..k,
+                outputs: 0..n,
+                ..call.clone()
+            };
+            // SAFETY: by this function's own contract: the group's channels lie inside those of the call.
+            unsafe { self.run_group(&call, &self.panels[group], 0) };
+        }
+    }
+}
+
+impl Pointwise {
+    /// Computes one group from panel `panel` of its weights on.
+    ///
+    /// # Safety
+    /// As for [`Packed::run`].
+    unsafe fn run_group(&self, call: &Call, panels: &Panels, panel: usize) {
         let Call { input, residual, inputs, outputs, clamp, .. } = call;
         let (height, width) = call.output_size;
-        debug_assert!(outputs.start.is_multiple_of(self.kernel.nr()) && outputs.end <= self.params.outputs);
-        let panel = outputs.start / self.kernel.nr();
         let a = input.every((self.params.stride, self.params.stride));
         // Output rows without gaps between them are one run of pixels; others go row by row.
         let in_one_run = |image: &Image| image.is_none() || image.row_stride == width as isize * image.pixel_stride;
@@ -223,11 +281,11 @@ impl Packed for Pointwise {
                 m: rows * width,
                 k: inputs.len(),
                 n: outputs.len(),
-                b: self.panels.data.as_ptr().wrapping_add(panel * self.panels.stride),
-                b_panel: self.panels.stride,
+                b: panels.data.as_ptr().wrapping_add(panel * panels.stride),
+                b_panel: panels.stride,
                 b_skip: inputs.start,
                 bias: if inputs.start == 0 {
-                    self.panels.bias.as_ptr().wrapping_add(outputs.start)
+                    panels.bias.as_ptr().wrapping_add(panel * self.kernel.nr())
                 } else {
                     std::ptr::null()
                 },
@@ -254,6 +312,7 @@ pub(crate) struct Mixing {
     pub kind: &'static str,
     pub outputs: usize,
     pub stride: usize,
+    pub groups: usize,
 }
 
 impl Operator for Mixing {
@@ -262,10 +321,12 @@ impl Operator for Mixing {
     }
 
     fn traits(&self) -> Traits {
-        Traits { channelwise: false, weighted: true, adds: true, clamps: true, continues: true, ..Traits::PLAIN }
+        let continues = self.groups == 1;
+        Traits { channelwise: false, weighted: true, adds: true, clamps: true, continues, ..Traits::PLAIN }
     }
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.params(inputs[0]).of_group()?;
         let window = self.window(inputs[0]);
         window.check(self.kind)?;
         let (height, width) = window.expect_output(self.kind, inputs[0])?;
@@ -277,7 +338,11 @@ impl Operator for Mixing {
     }
 
     fn weights(&self, input: Shape) -> Option<[usize; 4]> {
-        Some([self.outputs, input.channels, 1, 1])
+        Some([self.outputs, input.channels / self.groups.max(1), 1, 1])
+    }
+
+    fn groups(&self) -> usize {
+        self.groups
     }
 
     fn weights_are_flat(&self) -> bool {
@@ -285,15 +350,25 @@ impl Operator for Mixing {
     }
 
     fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
-        let params = PointwiseParams { inputs: site.input.channels, outputs: self.outputs, stride: self.stride };
+        let params = self.params(site.input);
+        let (inputs, outputs) = params.of_group()?;
         let pixels = site.batch.saturating_mul(site.output.pixels());
-        let kernel = select::shared_pointwise(site.kernels, pixels, params.inputs, params.outputs, site.sharing)?;
+        let sharing = if self.groups == 1 { site.sharing } else { 1 };
+        let kernel = select::shared_pointwise(site.kernels, pixels, inputs, outputs, sharing)?;
         let (weights, bias) = site.weights;
         Ok(Arc::new(Pointwise::new_in(arena, kernel, params, weights, bias)?))
     }
 
     #[cfg(feature = "reference")]
     fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
-        reference::conv(inputs[0], given.input, &window(self.stride), self.outputs, given.weights, None, clamp)
+        let window = window(self.stride);
+        reference::grouped(inputs[0], given.input, &window, (self.outputs, self.groups), given.weights, clamp)
+    }
+}
+
+impl Mixing {
+    fn params(&self, input: Shape) -> PointwiseParams {
+        let Mixing { outputs, stride, groups, .. } = *self;
+        PointwiseParams { inputs: input.channels, outputs, stride, groups }
     }
 }

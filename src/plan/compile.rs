@@ -4,18 +4,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::lower::{Item, Operand};
+use super::lower::{Item, Lowered, Operand};
 use super::memory::{Memory, Place, Region, Scratch};
-use super::schedule::{Schedule, Schedules, cut_by_channels, rows_between};
-use super::step::{Action, Address, External, MAX_FUSED, Segment, Step};
+use super::schedule::{MAX_FUSED, Schedule, Schedules, cut_by_channels, rows_between};
+use super::step::{Action, Address, External, Segment, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
-use crate::ops::{Call, Packed, cut};
+use crate::ops::{Call, Copy, Packed, cut};
 use crate::tensor::{Clamp, Image, Shape, Window};
 
 /// What items are compiled with.
 pub(super) struct Compiler<'a> {
     pub graph: &'a Graph,
+    pub lowered: &'a Lowered,
     pub schedules: Schedules,
     pub batch: usize,
 }
@@ -32,25 +33,24 @@ struct Operation {
     outputs: Range<usize>,
 }
 
-/// The rows of a tensor from `first` on, at a channel: all of them, or those that a task's scratch holds.
+/// The rows of a tensor from `first` on: all of them, or those that a task's scratch holds.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     place: Place,
     /// The task whose scratch it is; `None` for a tensor with memory for every image.
     task: Option<usize>,
     first: usize,
-    channel: usize,
 }
 
 impl Source {
-    fn whole(place: Place, channel: usize) -> Self {
-        Source { place, task: None, first: 0, channel }
+    fn whole(place: Place) -> Self {
+        Source { place, task: None, first: 0 }
     }
 
     /// The address of `row`, `pixels` and `channels` further on.
     fn address(&self, row: usize, pixels: usize, channels: usize, images_as_rows: bool) -> Address {
-        let Source { place, task, first, channel } = *self;
-        let (row, channel) = (row - first, channel + channels);
+        let Source { place, task, first } = *self;
+        let (row, channel) = (row - first, place.channel + channels);
         let external = |index| External { index, row, channel, images_as_rows };
         match place.region {
             Region::Input(index) => Address::Input(external(index)),
@@ -99,7 +99,7 @@ impl Compiler<'_> {
     /// The memory that exists only while `item` runs.
     pub fn scratch(&self, item: &Item, packed: &[Arc<dyn Packed>]) -> Vec<Scratch> {
         let nodes = self.nodes(item);
-        let between = nodes[..nodes.len() - 1].iter().map(|node| node.output());
+        let between = nodes[..nodes.len().saturating_sub(1)].iter().map(|node| node.output());
         match item.schedule {
             Schedule::Whole => Vec::new(),
             Schedule::Strips(rows) => {
@@ -137,8 +137,14 @@ impl Compiler<'_> {
         let place = |tensor: usize| {
             memory.places[tensor].ok_or_else(|| Error::shape("plan", format!("tensor {tensor}"), "one that has memory"))
         };
-        let source = |operand: Operand| Ok(Source::whole(place(operand.tensor)?, operand.first));
-        let (input, output) = (source(item.input)?, place(item.output)?);
+        let sliced = |operand: Operand| Ok(place(operand.tensor)?.slice(operand.first, operand.channels));
+        let source = |operand: Operand| sliced(operand).map(Source::whole);
+        let output = sliced(item.output)?;
+        if item.stages.is_empty() {
+            let parts = item.inputs.iter().map(|&part| sliced(part)).collect::<Result<Vec<_>>>()?;
+            return Ok(vec![self.gather(&parts, output)]);
+        }
+        let input = source(item.inputs[0])?;
         let residual = item.residual.map(source).transpose()?;
         let scratch = &memory.scratch[index];
         let (count, nodes) = (item.stages.len(), self.nodes(item));
@@ -160,18 +166,14 @@ impl Compiler<'_> {
         }
         let (mut steps, expanded) = (Vec::new(), nodes[0].output().channels);
         for slice in self.channel_blocks(item, packed) {
-            let sliced = |mut place: Place| {
-                place.layout.channels = slice.len();
-                place
-            };
-            let (between, filtered) = (sliced(scratch[0]), sliced(scratch[1]));
+            let [between, filtered] = [0, 1].map(|at| scratch[at].slice(0, slice.len()));
             let expand = Operation { outputs: slice.clone(), ..operation(0, between) };
             let filter = Operation { inputs: slice.clone(), outputs: slice.clone(), ..operation(1, filtered) };
             let mut project = Operation { inputs: slice.clone(), ..operation(2, output) };
             if slice.end != expanded {
                 (project.residual, project.clamp) = (None, Clamp::NONE);
             }
-            let sources = [input, Source::whole(between, 0), Source::whole(filtered, 0)];
+            let sources = [input, Source::whole(between), Source::whole(filtered)];
             for (operation, input) in [expand, filter, project].into_iter().zip(sources) {
                 steps.push(self.step(item, vec![operation], input, usize::MAX));
             }
@@ -218,8 +220,85 @@ impl Compiler<'_> {
         }
         let bytes = self.bytes(&operations, &input.place);
         let nodes = operations.iter().map(|operation| operation.node).collect();
-        let operators = operations.into_iter().map(|operation| operation.packed).collect();
-        Step { operators, actions, tasks, nodes, input: input.place, output, macs, bytes }
+        let operators: Vec<_> = operations.into_iter().map(|operation| operation.packed).collect();
+        let kernels = operators.iter().map(|operator| operator.kernel()).collect();
+        Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes }
+    }
+
+    /// The step that copies `parts` side by side to `output`.
+    fn gather(&self, parts: &[Place], output: Place) -> Step {
+        let (mut actions, mut tasks) = (Vec::new(), Vec::new());
+        let Shape { height, width, channels } = output.layout.shape();
+        let elements = (self.batch * height * width * channels) as u64;
+        for rows in cut(self.batch * height, 1, self.schedules.tasks(elements)) {
+            let segments = by_image(rows, height).into_iter().map(|(images, rows)| {
+                let (start, mut first) = (actions.len(), 0);
+                for part in parts {
+                    let channels = part.layout.channels;
+                    let target = Source::whole(output.slice(first, channels));
+                    actions.push(Action::Run {
+                        operator: 0,
+                        input: Source::whole(*part).address(rows.start, 0, 0, false),
+                        output: target.address(rows.start, 0, 0, false),
+                        residual: None,
+                        call: Call {
+                            input: Image::NONE,
+                            input_size: (rows.len(), width),
+                            missing: 0,
+                            output: Image::NONE,
+                            output_size: (rows.len(), width),
+                            residual: Image::NONE,
+                            inputs: 0..channels,
+                            outputs: 0..channels,
+                            clamp: Clamp::NONE,
+                        },
+                    });
+                    first += channels;
+                }
+                Segment { images, actions: start..actions.len() }
+            });
+            tasks.push(segments.collect());
+        }
+        let operators: Vec<Arc<dyn Packed>> = vec![Arc::new(Copy)];
+        let (kernels, nodes) = (vec![operators[0].kernel()], Vec::new());
+        let bytes = 2 * elements * size_of::<f32>() as u64;
+        Step { operators, kernels, actions, tasks, nodes, input: output, output, macs: 0, bytes }
+    }
+
+    /// The steps that copy every input into the workspace.
+    pub fn stage(&self, memory: &Memory) -> Vec<Step> {
+        let inputs = (0..self.graph.inputs().len()).filter_map(|input| Some((input, memory.places[input]?)));
+        let stage = |(input, place): (usize, Place)| {
+            self.copy("stage_input", place, |rows, to| Action::Stage { input, rows, to })
+        };
+        inputs.map(stage).collect()
+    }
+
+    /// The steps that copy every output out of the workspace.
+    pub fn deliver(&self, memory: &Memory) -> Vec<Step> {
+        let outputs = self.lowered.outputs.iter().enumerate();
+        let outputs = outputs.filter_map(|(output, &tensor)| Some((output, memory.places[tensor]?)));
+        let deliver = |(output, place): (usize, Place)| {
+            self.copy("deliver_output", place, |rows, from| Action::Deliver { output, rows, from })
+        };
+        outputs.map(deliver).collect()
+    }
+
+    /// The step that copies `place` to or from the caller's memory, some rows a task.
+    fn copy(&self, what: &'static str, place: Place, action: impl Fn(Range<usize>, Address) -> Action) -> Step {
+        let (mut actions, mut tasks) = (Vec::new(), Vec::new());
+        let elements = (self.batch * place.layout.pixels() * place.layout.channels) as u64;
+        for rows in cut(self.batch * place.layout.height, 1, self.schedules.tasks(elements)) {
+            let segments = by_image(rows, place.layout.height).into_iter().map(|(images, rows)| {
+                let address = Source::whole(place).address(rows.start, 0, 0, false);
+                actions.push(action(rows, address));
+                Segment { images, actions: actions.len() - 1..actions.len() }
+            });
+            tasks.push(segments.collect());
+        }
+        let (operators, kernels, nodes) = (Vec::new(), vec![what], Vec::new());
+        let bytes = 2 * elements * size_of::<f32>() as u64;
+        Step { operators, kernels, actions, tasks, nodes, input: place, output: place, macs: 0, bytes }
     }
 
     /// Multiply-accumulates of an operation, which may be a slice of its node.
@@ -256,7 +335,7 @@ impl Compiler<'_> {
 fn images_as_rows(operations: &[Operation], input: &Source, batch: usize) -> bool {
     let [Operation { window, output, residual, .. }] = operations else { return false };
     let joins = |source: &Source| source.in_workspace() || source.place.layout.pixels() == 1;
-    let output = Source::whole(*output, 0);
+    let output = Source::whole(*output);
     batch > 1 && *window == Window::PIXEL && joins(input) && joins(&output) && residual.as_ref().is_none_or(joins)
 }
 
@@ -305,10 +384,9 @@ impl Strips<'_> {
             for (at, operation) in self.operations.iter().enumerate() {
                 let rows = needed[at].clone();
                 let (target, missing) = if at == last {
-                    (Source::whole(operation.output, 0), rows)
+                    (Source::whole(operation.output), rows)
                 } else {
-                    let target =
-                        Source { place: operation.output, task: Some(self.task), first: rows.start, channel: 0 };
+                    let target = Source { place: operation.output, task: Some(self.task), first: rows.start };
                     let held = held[at].replace(rows.clone()).unwrap_or(rows.start..rows.start);
                     actions.extend(self.keep(&target, &held));
                     (target, held.end.max(rows.start)..rows.end)

@@ -1,11 +1,10 @@
 //! From nodes to items of work: which nodes one step, or one series of steps, computes together.
 #![forbid(unsafe_code)]
 
-use super::schedule::{Schedule, Schedules};
-use super::step::MAX_FUSED;
-use crate::graph::{Graph, Origin, Run};
+use super::schedule::{MAX_FUSED, Schedule, Schedules};
+use crate::graph::{Graph, Node, Origin, Run};
 use crate::ops::Traits;
-use crate::tensor::Clamp;
+use crate::tensor::{Clamp, Shape};
 
 /// A tensor that has memory of its own: the inputs of the graph, then the outputs of its nodes.
 pub(super) type TensorId = usize;
@@ -18,7 +17,7 @@ pub(super) fn tensor_of(graph: &Graph, origin: Origin) -> TensorId {
     }
 }
 
-/// Some channels of a tensor that an item reads.
+/// Some channels of a tensor that an item reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Operand {
     pub tensor: TensorId,
@@ -26,19 +25,19 @@ pub(super) struct Operand {
     pub channels: usize,
 }
 
-/// Nodes that are computed together, without whole tensors between them.
+/// Nodes that are computed together, without whole tensors between them; or channels that are brought together.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {
-    /// The nodes, each reading the one before.
+    /// The nodes, each reading the one before; none where channels are copied.
     pub stages: Vec<Stage>,
     /// How they share the work where there are several.
     pub schedule: Schedule,
-    /// What the first node reads.
-    pub input: Operand,
+    /// What the first node reads; what is copied, side by side.
+    pub inputs: Vec<Operand>,
     /// What is added before the last node's clamp.
     pub residual: Option<Operand>,
-    /// The tensor that the last node writes.
-    pub output: TensorId,
+    /// What the last node writes.
+    pub output: Operand,
 }
 
 /// One node of an item.
@@ -55,7 +54,7 @@ pub(super) struct Stage {
 impl Item {
     /// Everything that it reads.
     pub fn reads(&self) -> impl Iterator<Item = Operand> {
-        self.residual.into_iter().chain([self.input])
+        self.residual.into_iter().chain(self.inputs.iter().copied())
     }
 
     /// The node of an item that has one.
@@ -64,40 +63,127 @@ impl Item {
     }
 }
 
+/// The items of a graph, and the tensors that they read and write.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    pub items: Vec<Item>,
+    /// By [`TensorId`]: the inputs, the outputs of the nodes, then those that hold channels of several.
+    pub shapes: Vec<Shape>,
+    /// The tensors that are outputs of the graph.
+    pub outputs: Vec<TensorId>,
+}
+
 /// The items of a graph while nodes are joined.
 struct Lowering<'a> {
     graph: &'a Graph,
     items: Vec<Item>,
-    /// The tensors that are outputs of the graph.
+    shapes: Vec<Shape>,
     outputs: Vec<TensorId>,
 }
 
 /// The items of `graph` in order, as the options that `schedules` holds ask for; `observed` keeps every node's own
 /// tensor.
-pub(super) fn lower(graph: &Graph, observed: bool, schedules: &Schedules) -> Vec<Item> {
-    let operand = |&value: &usize| {
-        // Every call of the builder makes tensors of one run.
-        let Run { origin, first, channels } = graph.value(value).runs[0];
-        Operand { tensor: tensor_of(graph, origin), first, channels }
-    };
-    let items = graph.nodes().iter().enumerate().map(|(index, node)| Item {
-        stages: vec![Stage { node: index, input_lo: None, clamp: node.clamp() }],
-        schedule: Schedule::Whole,
-        input: operand(&node.inputs[0]),
-        residual: node.inputs.get(1).map(operand),
-        output: tensor_of(graph, Origin::Node(index)),
-    });
-    let outputs = graph.output_values().map(|value| operand(&value).tensor).collect();
-    let mut lowering = Lowering { graph, items: items.collect(), outputs };
+pub(super) fn lower(graph: &Graph, observed: bool, schedules: &Schedules) -> Lowered {
+    let inputs = graph.inputs().map(|(_, shape)| shape);
+    let shapes = inputs.chain(graph.nodes().iter().map(Node::output)).collect();
+    let mut lowering = Lowering { graph, items: Vec::new(), shapes, outputs: Vec::new() };
+    lowering.items();
     if !observed {
         lowering.fold_additions();
         lowering.fold_clamps();
+        lowering.place_side_by_side();
         lowering.fuse(schedules);
     }
-    lowering.items
+    let Lowering { items, shapes, outputs, .. } = lowering;
+    Lowered { items, shapes, outputs }
 }
 
 impl Lowering<'_> {
+    /// An item a node, and before it one that brings its input together where that lies apart.
+    fn items(&mut self) {
+        for (index, node) in self.graph.nodes().iter().enumerate() {
+            let operands: Vec<Operand> =
+                node.inputs.iter().map(|&value| self.operand(value, node.order.as_deref())).collect();
+            self.items.push(Item {
+                stages: vec![Stage { node: index, input_lo: None, clamp: node.clamp() }],
+                schedule: Schedule::Whole,
+                inputs: operands[..1].to_vec(),
+                residual: operands.get(1).copied(),
+                output: self.whole(tensor_of(self.graph, Origin::Node(index))),
+            });
+        }
+        for value in self.graph.output_values().collect::<Vec<_>>() {
+            let operand = self.operand(value, None);
+            // The caller's memory holds all of a tensor, and no input of the graph.
+            let whole = operand == self.whole(operand.tensor) && operand.tensor >= self.graph.inputs().len();
+            let own = if whole && !self.outputs.contains(&operand.tensor) { operand } else { self.copy(vec![operand]) };
+            self.outputs.push(own.tensor);
+        }
+    }
+
+    /// All of a tensor.
+    fn whole(&self, tensor: TensorId) -> Operand {
+        Operand { tensor, first: 0, channels: self.shapes[tensor].channels }
+    }
+
+    /// The channels of `value` in `order`: where they lie, or a copy of them.
+    fn operand(&mut self, value: usize, order: Option<&[usize]>) -> Operand {
+        let runs = self.graph.value(value).runs_in(order).into_iter().map(|run| {
+            let Run { origin, first, channels } = run;
+            Operand { tensor: tensor_of(self.graph, origin), first, channels }
+        });
+        let runs: Vec<Operand> = runs.collect();
+        match runs[..] {
+            [run] => run,
+            _ => self.copy(runs),
+        }
+    }
+
+    /// A tensor that holds `parts` side by side, from here on.
+    fn copy(&mut self, parts: Vec<Operand>) -> Operand {
+        if let Some(item) = self.items.iter().find(|item| item.stages.is_empty() && item.inputs == parts) {
+            // Unless it is the caller's, where it would be read from.
+            return item.output;
+        }
+        let channels = parts.iter().map(|part| part.channels).sum();
+        self.shapes.push(Shape { channels, ..self.shapes[parts[0].tensor] });
+        let output = self.whole(self.shapes.len() - 1);
+        let (stages, schedule) = (Vec::new(), Schedule::Whole);
+        self.items.push(Item { stages, schedule, inputs: parts, residual: None, output });
+        output
+    }
+
+    /// Copies of whole tensors side by side are left out where the tensors can be written there.
+    fn place_side_by_side(&mut self) {
+        let mut at = 0;
+        while at < self.items.len() {
+            let (parts, home) = (self.items[at].inputs.clone(), self.items[at].output.tensor);
+            let own = |part: &Operand| {
+                let made = self.items[..at].iter().any(|item| item.output == *part && !item.stages.is_empty());
+                let once = parts.iter().filter(|other| other.tensor == part.tensor).count() == 1;
+                made && once && *part == self.whole(part.tensor) && !self.outputs.contains(&part.tensor)
+            };
+            let placed = self.items[at].stages.is_empty() && parts.len() > 1 && parts.iter().all(own);
+            if !placed {
+                at += 1;
+                continue;
+            }
+            let mut first = 0;
+            for part in parts {
+                for item in &mut self.items {
+                    let (inputs, residual, output) = (&mut item.inputs, &mut item.residual, &mut item.output);
+                    for operand in inputs.iter_mut().chain(residual).chain([output]) {
+                        if operand.tensor == part.tensor {
+                            (operand.tensor, operand.first) = (home, operand.first + first);
+                        }
+                    }
+                }
+                first += part.channels;
+            }
+            self.items.remove(at);
+        }
+    }
+
     /// How many items read `tensor`; the caller is one more where it is an output.
     fn readers(&self, tensor: TensorId) -> usize {
         let reads = self.items.iter().flat_map(Item::reads).filter(|read| read.tensor == tensor).count();
@@ -110,12 +196,7 @@ impl Lowering<'_> {
 
     /// Whether `operand` is all of a tensor.
     fn is_whole(&self, operand: Operand) -> bool {
-        let inputs = self.graph.inputs().len();
-        let origin = match operand.tensor.checked_sub(inputs) {
-            Some(node) => Origin::Node(node),
-            None => Origin::Input(operand.tensor),
-        };
-        operand.channels == self.graph.shape_of(origin).channels
+        operand == self.whole(operand.tensor)
     }
 
     /// An addition whose one operand nothing else reads becomes the epilogue of the operator that makes it. That takes the
@@ -126,9 +207,9 @@ impl Lowering<'_> {
             if !self.traits(stage).sums {
                 return None;
             }
-            let operands = [(addition.input, addition.residual?), (addition.residual?, addition.input)];
+            let operands = [(addition.inputs[0], addition.residual?), (addition.residual?, addition.inputs[0])];
             let foldable = |&(operand, other): &(Operand, Operand)| {
-                let from = self.items.iter().position(|item| item.output == operand.tensor)?;
+                let from = self.items.iter().position(|item| item.output.tensor == operand.tensor)?;
                 let item = &self.items[from];
                 let open = item.alone().is_some_and(|stage| {
                     self.traits(stage).adds && stage.clamp == Clamp::NONE && item.residual.is_none()
@@ -162,9 +243,10 @@ impl Lowering<'_> {
 
     /// Gives the clamp of item `at` to the item that makes its input, if nothing else reads that.
     fn fold_clamp_back(&mut self, at: usize) -> bool {
-        let (input, output, clamp) = (self.items[at].input, self.items[at].output, self.items[at].stages[0].clamp);
+        let (input, output) = (self.items[at].inputs[0], self.items[at].output);
+        let clamp = self.items[at].stages[0].clamp;
         let open = |item: &Item| {
-            item.output == input.tensor
+            item.output == input
                 && item.alone().is_some_and(|stage| self.traits(stage).clamps && stage.clamp == Clamp::NONE)
         };
         let Some(from) = self.items.iter().position(open) else { return false };
@@ -178,10 +260,10 @@ impl Lowering<'_> {
 
     /// Gives the clamp of item `at` to all that read its output, if each can clamp its input.
     fn fold_clamp_forward(&mut self, at: usize) -> bool {
-        let Item { input, output, .. } = self.items[at];
+        let (input, output) = (self.items[at].inputs[0], self.items[at].output.tensor);
         let Clamp { lo, hi } = self.items[at].stages[0].clamp;
         let takes = |item: &Item| {
-            let whole = item.input.tensor == output && self.is_whole(item.input);
+            let whole = item.inputs == [self.whole(output)];
             let twice = item.residual.is_some_and(|residual| residual.tensor == output);
             whole
                 && !twice
@@ -194,7 +276,7 @@ impl Lowering<'_> {
             return false;
         }
         for reader in readers {
-            self.items[reader].input = input;
+            self.items[reader].inputs = vec![input];
             self.items[reader].stages[0].input_lo = Some(lo);
         }
         true
@@ -207,9 +289,9 @@ impl Lowering<'_> {
             let fused = (2..=MAX_FUSED).rev().find_map(|length| {
                 let chain = self.items.get(at..at + length)?;
                 let linked = chain.windows(2).all(|pair| {
-                    pair[1].input.tensor == pair[0].output
-                        && self.is_whole(pair[1].input)
-                        && self.readers(pair[0].output) == 1
+                    pair[1].inputs == [pair[0].output]
+                        && self.is_whole(pair[0].output)
+                        && self.readers(pair[0].output.tensor) == 1
                         && pair[0].residual.is_none()
                 });
                 let stages = chain.iter().map(Item::alone).collect::<Option<Vec<_>>>().filter(|_| linked)?;
@@ -217,7 +299,8 @@ impl Lowering<'_> {
                 let schedule = schedules.of(self.graph, &nodes)?;
                 let last = chain.last()?;
                 let (residual, output) = (last.residual, last.output);
-                Some((length, Item { stages, schedule, input: chain[0].input, residual, output }))
+                let inputs = chain[0].inputs.clone();
+                Some((length, Item { stages, schedule, inputs, residual, output }))
             });
             if let Some((length, item)) = fused {
                 self.items.splice(at..at + length, [item]);

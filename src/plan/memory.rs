@@ -1,9 +1,9 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
-use super::lower::{Item, TensorId, tensor_of};
+use super::lower::{Lowered, TensorId};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Origin};
+use crate::graph::Graph;
 use crate::tensor::buffer::LINE;
 use crate::tensor::{Layout, Shape};
 
@@ -26,9 +26,17 @@ pub(super) struct Place {
     pub layout: Layout,
     /// Rows of the whole tensor, of which a scratch tensor holds only `layout.height` at a time.
     pub full_height: usize,
+    /// The first of its channels, where the pixels hold more.
+    pub channel: usize,
 }
 
 impl Place {
+    /// Some of its channels.
+    pub fn slice(mut self, first: usize, channels: usize) -> Place {
+        (self.channel, self.layout.channels) = (self.channel + first, channels);
+        self
+    }
+
     /// From one image to the next.
     pub fn image_stride(&self) -> usize {
         self.layout.height * self.layout.row_stride
@@ -64,37 +72,31 @@ pub(super) struct Memory {
 }
 
 /// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives
-/// to the end.
+/// to the end; where `staged`, inputs and outputs have places in the workspace too.
 pub(super) fn lay_out(
     graph: &Graph,
-    items: &[Item],
+    lowered: &Lowered,
     scratch: &[Vec<Scratch>],
     batch: usize,
-    keep: bool,
+    (keep, staged): (bool, bool),
 ) -> Result<Memory> {
-    let inputs = graph.inputs().len();
-    let count = inputs + graph.nodes().len();
+    let Lowered { items, shapes, outputs } = lowered;
+    let count = shapes.len();
     let external = |region: Region, shape: Shape| Place {
         region,
         layout: Layout::tight(shape.height, shape.width, shape.channels),
         full_height: shape.height,
+        channel: 0,
     };
     let mut last_read = vec![None; count];
     for (index, item) in items.iter().enumerate() {
         // What nothing reads still has to keep its memory to itself while it is written.
-        last_read[item.output] = Some(index);
+        last_read[item.output.tensor] = Some(index);
         for read in item.reads() {
             last_read[read.tensor] = Some(index);
         }
     }
     let mut memory = Memory { places: vec![None; count], scratch: Vec::new(), workspace: 0, peak: 0 };
-    for (input, (_, shape)) in graph.inputs().enumerate() {
-        memory.places[input] = Some(external(Region::Input(input), shape));
-    }
-    for (output, value) in graph.output_values().enumerate() {
-        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
-        memory.places[tensor_of(graph, origin)] = Some(external(Region::Output(output), shape));
-    }
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
@@ -109,14 +111,27 @@ pub(super) fn lay_out(
         let offset = first_gap(live, length);
         live.push(Live { offset, length, until });
         workspace = workspace.max(offset + length);
-        Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
+        Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height, channel: 0 })
     };
+    for (input, (_, shape)) in graph.inputs().enumerate() {
+        let until = last_read[input].unwrap_or(0);
+        memory.places[input] = Some(match staged {
+            true => reserve(&mut live, batch, shape, 0, if keep { items.len() } else { until })?,
+            false => external(Region::Input(input), shape),
+        });
+    }
+    for (output, &tensor) in outputs.iter().enumerate() {
+        match staged {
+            // Until it is delivered.
+            true => last_read[tensor] = Some(items.len()),
+            false => memory.places[tensor] = Some(external(Region::Output(output), shapes[tensor])),
+        }
+    }
     for (index, item) in items.iter().enumerate() {
-        let tensor: TensorId = item.output;
+        let tensor: TensorId = item.output.tensor;
         if memory.places[tensor].is_none() {
-            let shape = graph.shape_of(Origin::Node(tensor - inputs));
             let until = if keep { items.len() } else { last_read[tensor].unwrap_or(index) };
-            memory.places[tensor] = Some(reserve(&mut live, batch, shape, index, until)?);
+            memory.places[tensor] = Some(reserve(&mut live, batch, shapes[tensor], index, until)?);
         }
         let scratch = scratch[index].iter().map(|part| {
             let place = reserve(&mut live, part.copies, part.shape, index, index)?;

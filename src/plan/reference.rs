@@ -5,10 +5,25 @@ use crate::graph::{Graph, Origin};
 use crate::ops::Given;
 use crate::weights::{Weights, fold};
 
+/// What a graph computes, by plain loops: tight images.
+#[derive(Clone, PartialEq)]
+pub struct Computed {
+    /// The output of every node.
+    pub nodes: Vec<Vec<f32>>,
+    /// The outputs of the graph.
+    pub outputs: Vec<Vec<f32>>,
+}
+
+impl std::fmt::Debug for Computed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Computed({} nodes, {} outputs)", self.nodes.len(), self.outputs.len())
+    }
+}
+
 impl Graph {
-    /// The output of every node, computed by [`reference`](crate::reference) alone, one operator after the other: what
-    /// every plan of the graph must compute, to the bit. `inputs` holds one tight image an input.
-    pub fn reference(&self, weights: &dyn Weights, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+    /// Every tensor, computed by [`reference`](crate::reference) alone, one operator after the other: what every plan of
+    /// the graph must compute, to the bit. `inputs` holds one tight image an input.
+    pub fn reference(&self, weights: &dyn Weights, inputs: &[&[f32]]) -> Result<Computed> {
         let folded = fold(self, weights)?;
         let lengths = self.inputs().map(|(_, shape)| shape.len());
         if inputs.len() != lengths.len() || lengths.zip(inputs).any(|(length, input)| length != input.len()) {
@@ -18,21 +33,26 @@ impl Graph {
         }
         let mut outputs: Vec<Vec<f32>> = Vec::new();
         for (node, folded) in self.nodes().iter().zip(&folded) {
-            let read: Vec<Vec<f32>> = node.inputs.iter().map(|&value| self.gather(value, inputs, &outputs)).collect();
+            let read: Vec<Vec<f32>> =
+                node.inputs.iter().map(|&value| self.gather(value, node.order.as_deref(), inputs, &outputs)).collect();
             let read: Vec<&[f32]> = read.iter().map(|tensor| &tensor[..]).collect();
             let weights = folded.as_ref().map_or((&[][..], &[][..]), |folded| (&folded.weights, &folded.bias));
             let output = node.operator.reference(&Given { input: node.input, weights }, &read, node.clamp);
             outputs.push(output);
         }
-        Ok(outputs)
+        // As the network has their channels.
+        let tensor = |value: usize| self.gather(value, None, inputs, &outputs);
+        let nodes = (0..self.nodes().len()).map(|node| tensor(self.output_of(node))).collect();
+        Ok(Computed { nodes, outputs: self.output_values().map(tensor).collect() })
     }
 
-    /// The channels of a value, run by run.
-    fn gather(&self, value: usize, inputs: &[&[f32]], outputs: &[Vec<f32>]) -> Vec<f32> {
+    /// The channels of a value, in `order` where there is one.
+    fn gather(&self, value: usize, order: Option<&[usize]>, inputs: &[&[f32]], outputs: &[Vec<f32>]) -> Vec<f32> {
         let value = self.value(value);
+        let runs = value.runs_in(order);
         let mut gathered = Vec::with_capacity(value.shape.len());
         for pixel in 0..value.shape.pixels() {
-            for run in &value.runs {
+            for run in &runs {
                 let (tensor, channels) = match run.origin {
                     Origin::Input(input) => (inputs[input], self.shape_of(run.origin).channels),
                     Origin::Node(node) => (&outputs[node][..], self.shape_of(run.origin).channels),

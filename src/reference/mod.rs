@@ -11,6 +11,7 @@ mod average_pool;
 mod conv;
 mod depthwise;
 mod global_average_pool;
+mod grouped;
 mod max_pool;
 mod pointwise;
 
@@ -19,6 +20,7 @@ pub use average_pool::average_pool;
 pub use conv::conv;
 pub use depthwise::depthwise;
 pub use global_average_pool::global_average_pool;
+pub use grouped::grouped;
 pub use max_pool::max_pool;
 pub use pointwise::pointwise;
 

@@ -132,15 +132,31 @@ impl Window {
         Some((size(height, top, bottom, extent.0, self.stride.0)?, size(width, left, right, extent.1, self.stride.1)?))
     }
 
-    /// As [`output`](Self::output), with the error of `what`.
+    /// As [`output`](Self::output), with the error of `what`. Every window holds a pixel.
     pub(crate) fn expect_output(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
         let Padding { top, bottom, left, right } = self.padding;
         let (height, width) = self.extent();
-        // Every window then holds a pixel.
         if top.max(bottom) >= height || left.max(right) >= width {
             let expected = format!("less on each side than the window, {height}x{width}");
             return Err(Error::shape(format!("{what} padding"), format!("{:?}", self.padding), expected));
         }
+        self.expect_windows(what, image)
+    }
+
+    /// As [`expect_output`](Self::expect_output), but padding may be as large as the window, so that windows at the border
+    /// hold nothing.
+    pub(crate) fn expect_padded_output(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
+        let Padding { top, bottom, left, right } = self.padding;
+        let (height, width) = self.extent();
+        if top.max(bottom) > height || left.max(right) > width {
+            let expected = format!("at most the window on each side, {height}x{width}");
+            return Err(Error::shape(format!("{what} padding"), format!("{:?}", self.padding), expected));
+        }
+        self.expect_windows(what, image)
+    }
+
+    fn expect_windows(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
+        let (height, width) = self.extent();
         self.output(image.height, image.width).ok_or_else(|| {
             let got = format!("{}x{} with {:?}", image.height, image.width, self.padding);
             Error::shape(format!("{what} input"), got, format!("at least {height}x{width} with its padding"))
