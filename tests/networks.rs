@@ -112,7 +112,12 @@ fn every_layer_is_golden() {
             let want: f64 = row["l2"].parse().unwrap();
             let shape = node.output();
             let size = ["c", "h", "w"].map(|column| row[column].parse::<usize>().unwrap());
-            assert_eq!([shape.channels, shape.height, shape.width], size, "{name}: first difference at {}", node.name());
+            assert_eq!(
+                [shape.channels, shape.height, shape.width],
+                size,
+                "{name}: first difference at {}",
+                node.name()
+            );
             assert_eq!(got.len(), shape.len(), "{name}: {}", node.name());
             let l2 = got.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
             let context = format!("{name}: first difference at {}: L2 {l2}, expected {want}", node.name());
@@ -240,7 +245,8 @@ fn activations_stay_small() {
         assert!(peak(Fusion::Auto, true) <= 1_500_000, "{isa}, low_memory: {}", peak(Fusion::Auto, true));
     }
     // Xception's two largest max poolings are computed with the blocks before them.
-    let xception = Network::new(Architecture::Xception, &Config { width: 0.25, ..Config::of(Architecture::Xception) }).unwrap();
+    let xception =
+        Network::new(Architecture::Xception, &Config { width: 0.25, ..Config::of(Architecture::Xception) }).unwrap();
     let pooled = plan(&xception, Options { fusion: Fusion::Strips(2), ..Options::default() });
     let ends = |line: &sepconv::Description<'_>| line.kernels.last() == Some(&"max_pool") && line.kernels.len() > 1;
     assert!(pooled.describe().filter(ends).count() >= 2);
