@@ -29,9 +29,9 @@ pub fn torch(network: &Network) -> Vec<Tensor> {
         let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
         tensors.push((name, shape.to_vec(), values));
     };
-    let named = |tensors: &Tensors| match tensors {
-        Tensors::Named(name) => name.clone(),
-        Tensors::Given(_) => unreachable!("networks have names"),
+    let named = |tensors: &Tensors| {
+        let Tensors::Named(name) = tensors else { unreachable!("networks have names") };
+        name.clone()
     };
     for node in network.graph().nodes() {
         let (Some(parameters), Some(shape)) = (node.parameters(), node.weight_shape()) else { continue };
