@@ -136,7 +136,7 @@ impl Window {
     pub(crate) fn expect_output(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
         let Padding { top, bottom, left, right } = self.padding;
         let (height, width) = self.extent();
-        // Every window then holds a pixel.
+        // Every window then reaches the image.
         if top.max(bottom) >= height || left.max(right) >= width {
             let expected = format!("less on each side than the window, {height}x{width}");
             return Err(Error::shape(format!("{what} padding"), format!("{:?}", self.padding), expected));
@@ -145,6 +145,23 @@ impl Window {
             let got = format!("{}x{} with {:?}", image.height, image.width, self.padding);
             Error::shape(format!("{what} input"), got, format!("at least {height}x{width} with its padding"))
         })
+    }
+
+    /// As [`expect_output`](Self::expect_output), for an operator that needs a pixel under every window: the taps of one
+    /// that is dilated may all lie beside a small image.
+    pub(crate) fn expect_pixels(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
+        let outputs = self.expect_output(what, image)?;
+        let Padding { top, left, .. } = self.padding;
+        let holds = |outputs: usize, stride: usize, taps: (usize, usize), before: usize, extent: usize| {
+            // From there on the same distances come again.
+            (0..outputs.min(taps.1)).all(|at| !inside(at * stride, taps, before, extent).is_empty())
+        };
+        let rows = holds(outputs.0, self.stride.0, (self.size.0, self.dilation.0), top, image.height);
+        if rows && holds(outputs.1, self.stride.1, (self.size.1, self.dilation.1), left, image.width) {
+            return Ok(outputs);
+        }
+        let got = format!("{}x{} with {:?}", image.height, image.width, self.padding);
+        Err(Error::shape(format!("{what} input"), got, "a pixel under every window"))
     }
 
     /// The error for numbers that make no window, if they do not.
