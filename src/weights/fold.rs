@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         };
         let found = self.problems.len();
         let weights = self.of(parameters.weights(), &OF_NODE, 0, &shape);
-        let scale_shift = self.scale_shift(parameters, shape[0]);
+        let scale_shift = self.scale_shift(node.name(), parameters, shape[0]);
         match weights.zip(scale_shift) {
             Some((weights, scale_shift)) if found == self.problems.len() => {
                 Folded::new(&weights, &scale_shift).map(Some).map_err(|error| error.of_node(node.name()))
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
 
     /// Factor and summand of each output. Every tensor is asked for before any is missed, so that the error names all
     /// that is wrong.
-    fn scale_shift(&mut self, parameters: &'a Parameters, outputs: usize) -> Option<Vec<(f64, f64)>> {
+    fn scale_shift(&mut self, node: &str, parameters: &'a Parameters, outputs: usize) -> Option<Vec<(f64, f64)>> {
         // Some sources keep a bias besides the normalisation.
         let kept = match parameters.weights() {
             Tensors::Named(name) => self.names.contains(&format!("{name}.bias")),
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
             if root.is_nan() || root == 0.0 {
                 let name = match norm.tensors() {
                     Tensors::Named(name) => self.source.label(&format!("{name}.{}", OF_NORM[3])),
-                    Tensors::Given(_) => "variance".into(),
+                    Tensors::Given(_) => format!("{node}: variance"),
                 };
                 self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
                 return None;
