@@ -4,10 +4,8 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use sepconv::conv::{ConvShape, PackedConv};
-use sepconv::depthwise::Padding;
-use sepconv::reference::{self, Window};
-use sepconv::{Clamp, ConvKernel, Epilogue, View, ViewMut};
+use sepconv::ops::{Conv, ConvParams, Epilogue};
+use sepconv::{Clamp, ConvKernel, Padding, Shape, View, ViewMut, Window, reference};
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -54,25 +52,46 @@ impl Case {
     fn possible(&self) -> bool {
         let Padding { top, bottom, left, right } = self.padding;
         let small = top.max(bottom) < self.window.0 && left.max(right) < self.window.1;
-        small && self.padding.output((self.height, self.width), self.window, self.stride).is_some()
+        small && self.window().output(self.height, self.width).is_some()
     }
 
+    fn window(&self) -> Window {
+        Window::new(self.window.0, self.window.1).stride(self.stride).padding(self.padding)
+    }
+
+    /// Checks the case, or, on a kernel that serves stems alone, a stem that is like it.
     fn check(&self, kernel: &'static ConvKernel) {
+        if kernel.serves(self.window, self.inputs) {
+            return self.check_on(kernel);
+        }
+        let params = ConvParams::new(self.inputs, 0, self.window());
+        let error = Conv::with_kernel(kernel, params, &[], &[]).unwrap_err().to_string();
+        assert!(kernel.stem() && error.contains(&format!("one that {} computes", kernel.name())), "{error}");
+        let stem = Case { window: (3, 3), inputs: 3, ..self.clone() };
+        if stem.possible() {
+            stem.check_on(kernel);
+        }
+    }
+
+    fn check_on(&self, kernel: &'static ConvKernel) {
         let context = format!("{} {self:?}", kernel.name());
-        let Case { height, width, inputs, outputs, window, stride, padding, gaps, guard, shift, kind, clamp, .. } =
-            *self;
+        let Case { height, width, inputs, outputs, gaps, guard, shift, kind, clamp, .. } = *self;
         let mut numbers = Numbers(self.seed);
-        let shape = (height, width, inputs);
+        let (shape, window) = (Shape::new(height, width, inputs), self.window());
         let input = numbers.take(height * width * inputs, kind);
-        let depth = window.0 * window.1 * inputs;
+        let depth = window.taps() * inputs;
         let (weights, bias) = (numbers.take(outputs * depth, kind), numbers.take(outputs, kind));
-        let (out_height, out_width) = padding.output((height, width), window, stride).expect(&context);
+        let (out_height, out_width) = window.output(height, width).expect(&context);
         let (source, target) = (gaps.input(height, width, inputs), gaps.output(out_height, out_width, outputs));
         let beside = gaps.residual(out_height, out_width, outputs);
         let residual = self.residual.then(|| numbers.take(target.pixels() * outputs, kind));
 
-        let packed =
-            PackedConv::new(kernel, ConvShape { window, stride, inputs, outputs }, &weights, &bias).expect(&context);
+        let params = ConvParams::new(inputs, outputs, window);
+        let packed = Conv::with_kernel(kernel, params, &weights, &bias).expect(&context);
+        assert_eq!(
+            (packed.kernel().name(), packed.params(), packed.channel_step()),
+            (kernel.name(), params, kernel.nr())
+        );
         let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
         let residual_buffer = residual.as_ref().map(|residual| spread(residual, &beside, guard, shift));
         let epilogue = Epilogue {
@@ -80,18 +99,17 @@ impl Case {
             clamp,
         };
         let view = ViewMut::new(&mut output, target).expect(&context);
-        packed.run(padding, View::new(&buffer, source).expect(&context), epilogue, view).expect(&context);
+        packed.run(View::new(&buffer, source).expect(&context), epilogue, view).expect(&context);
         output.check(&target, &context);
 
-        let window = Window { size: window, stride, padding };
-        let want = reference::conv(&input, shape, window, outputs, (&weights, &bias), residual.as_deref(), clamp);
+        let want = reference::conv(&input, shape, &window, outputs, (&weights, &bias), residual.as_deref(), clamp);
         let bounds = (!exact(kernel.isa())).then(|| {
             let (weights, bias) = (abs(&weights), abs(&bias));
             let residual = residual.as_deref().map(abs);
             let sums = reference::conv(
                 &abs(&input),
                 shape,
-                window,
+                &window,
                 outputs,
                 (&weights, &bias),
                 residual.as_deref(),
@@ -107,7 +125,11 @@ impl Case {
 fn every_kernel(test: impl Fn(&'static ConvKernel)) {
     let mut ran = 0;
     for kernels in every_isa() {
-        assert!(kernels.conv().iter().any(|kernel| !kernel.is_trial()), "{} ships none", kernels.isa());
+        assert!(
+            kernels.conv().iter().any(|kernel| !kernel.is_trial() && !kernel.stem()),
+            "{} ships none",
+            kernels.isa()
+        );
         for kernel in kernels.conv() {
             test(kernel);
             ran += 1;
@@ -131,11 +153,11 @@ fn ordered_like_the_reference() {
 fn ragged_around_the_tile() {
     every_kernel(|kernel| {
         for stem in stems() {
-            for outputs in 1..=2 * kernel.columns() + 1 {
+            for outputs in 1..=2 * kernel.nr() + 1 {
                 Case { outputs, height: 4, width: 3 + outputs % 9, gaps: Gaps::Everywhere, ..stem.clone() }
                     .check(kernel);
             }
-            for width in 3..4 * kernel.rows() {
+            for width in 3..4 * kernel.mr() {
                 Case { width, height: 3, ..stem.clone() }.check(kernel);
             }
         }
@@ -173,8 +195,8 @@ fn stems_of_any_height_and_stride() {
                     for (panels, residual) in [(1, false), (2, false), (2, true)] {
                         let case = Case {
                             height: 7,
-                            width: (2 * kernel.rows() + 1) * stride,
-                            outputs: panels * kernel.columns(),
+                            width: (2 * kernel.mr() + 1) * stride,
+                            outputs: panels * kernel.nr(),
                             window: (rows, 3),
                             stride,
                             padding: Padding { top, bottom: rows - 1 - top, left: 1, right: 1 },
@@ -212,7 +234,7 @@ fn specials_survive_the_clamp() {
                 let case = Case { kind: Kind::Specials, seed, residual, height: 5, width: 6, ..stem };
                 Case { inputs: 1, ..case.clone() }.check(kernel);
                 // A row of whole tiles.
-                Case { width: 4 * kernel.rows(), ..case }.check(kernel);
+                Case { width: 4 * kernel.mr(), ..case }.check(kernel);
             }
         }
     });
@@ -256,24 +278,28 @@ proptest! {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let kernel = &every_isa()[0].conv()[0];
-    let shape = ConvShape { window: (3, 3), stride: 2, inputs: 1, outputs: 2 };
-    assert!(PackedConv::new(kernel, ConvShape { stride: 0, ..shape }, &[0.0; 18], &[0.0; 2]).is_err());
-    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
-        assert!(PackedConv::new(kernel, shape, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    let kernel = every_isa()[0].conv().iter().find(|kernel| !kernel.stem()).unwrap();
+    let params = |padding| ConvParams::new(1, 2, Window::square(3).stride(2).padding(padding));
+    let none = params(Padding::NONE);
+    for window in [none.window.stride(0), none.window.strides(2, 1), none.window.dilation(2)] {
+        assert!(Conv::with_kernel(kernel, ConvParams { window, ..none }, &[0.0; 18], &[0.0; 2]).is_err());
     }
-    let packed = PackedConv::new(kernel, shape, &[0.0; 18], &[0.0; 2]).unwrap();
+    for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
+        assert!(Conv::with_kernel(kernel, none, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+    }
+    let packed = |padding| Conv::with_kernel(kernel, params(padding), &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 9], [0.0; 8]);
     let mut run = |padding, (height, width)| {
         let output = ViewMut::tight(&mut output, height, width, 2).unwrap();
         let input = View::tight(&input, 3, 3, 1).unwrap();
-        packed.run(padding, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
+        packed(padding).run(input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
     };
     for (padding, size) in one_sided(2).into_iter().zip([(2, 1), (2, 1), (1, 2), (1, 2)]) {
         assert_eq!(run(padding, size), Ok(()), "{padding:?}");
     }
     for (padding, size) in one_sided(3).into_iter().zip([(2, 1), (2, 1), (1, 2), (1, 2)]) {
-        assert!(run(padding, size).unwrap_err().contains("less than the window"), "{padding:?}");
+        let text = format!("conv padding: got {padding:?}, expected less on each side than the window, 3x3");
+        assert_eq!(run(padding, size), Err(text));
     }
     assert_eq!(run(Padding::all(1), (2, 2)), Ok(()));
     assert!(run(Padding::all(1), (1, 2)).unwrap_err().contains("expected 2x2x2"));
@@ -281,10 +307,10 @@ fn what_does_not_fit_is_refused() {
     // A channel too many, in the input, the residual and the output.
     for (inputs, residuals, outputs, fits) in [(1, 2, 2, true), (2, 2, 2, false), (1, 3, 2, false), (1, 2, 3, false)] {
         let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 4 * residuals], vec![0.0; 4 * outputs]);
-        let residual = Some(View::tight(&residual, 2, 2, residuals).unwrap());
+        let residual = View::tight(&residual, 2, 2, residuals).unwrap();
         let output = ViewMut::tight(&mut output, 2, 2, outputs).unwrap();
         let input = View::tight(&input, 3, 3, inputs).unwrap();
-        let ran = packed.run(Padding::all(1), input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        let ran = packed(Padding::all(1)).run(input, Epilogue::add(residual, Clamp::NONE), output);
         assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
     }
 }

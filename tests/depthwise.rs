@@ -4,9 +4,8 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use sepconv::depthwise::{PackedDepthwise, Padding};
-use sepconv::reference::{self, Window};
-use sepconv::{Clamp, DepthwiseKernel, Epilogue, View, ViewMut};
+use sepconv::ops::{Depthwise, DepthwiseParams, Epilogue};
+use sepconv::{Clamp, DepthwiseKernel, Padding, Shape, View, ViewMut, Window, reference};
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -42,24 +41,38 @@ impl Case {
         }
     }
 
+    /// The window of `kernel`, with the padding of the case.
+    fn window(&self, kernel: &DepthwiseKernel) -> Window {
+        let (height, width) = kernel.window();
+        Window::new(height, width).stride(kernel.stride()).dilation(kernel.dilation()).padding(self.padding)
+    }
+
     /// Whether the image holds a window.
-    fn possible(&self, stride: usize) -> bool {
-        self.padding.output((self.height, self.width), (3, 3), stride).is_some()
+    fn possible(&self, kernel: &DepthwiseKernel) -> bool {
+        let Padding { top, bottom, left, right } = self.padding;
+        let (window, extent) = (self.window(kernel), self.window(kernel).extent());
+        let small = top.max(bottom) < extent.0 && left.max(right) < extent.1;
+        small && window.output(self.height, self.width).is_some()
     }
 
     fn check(&self, kernel: &'static DepthwiseKernel) {
         let context = format!("{} {self:?}", kernel.name());
-        let Case { height, width, channels, padding, gaps, guard, shift, kind, input_lo, clamp, .. } = *self;
+        let Case { height, width, channels, gaps, guard, shift, kind, input_lo, clamp, .. } = *self;
         let mut numbers = Numbers(self.seed);
-        let shape = (height, width, channels);
+        let (shape, window) = (Shape::new(height, width, channels), self.window(kernel));
         let input = numbers.take(height * width * channels, kind);
-        let (weights, bias) = (numbers.take(channels * 9, kind), numbers.take(channels, kind));
-        let (out_height, out_width) = padding.output((height, width), (3, 3), kernel.stride()).expect(&context);
+        let (weights, bias) = (numbers.take(channels * window.taps(), kind), numbers.take(channels, kind));
+        let (out_height, out_width) = window.output(height, width).expect(&context);
         let (source, target) = (gaps.input(height, width, channels), gaps.output(out_height, out_width, channels));
         let beside = gaps.residual(out_height, out_width, channels);
         let residual = self.residual.then(|| numbers.take(target.pixels() * channels, kind));
 
-        let packed = PackedDepthwise::new(kernel, channels, &weights, &bias).expect(&context);
+        let params = DepthwiseParams { input_lo, ..DepthwiseParams::new(channels, window) };
+        let packed = Depthwise::with_kernel(kernel, params, &weights, &bias).expect(&context);
+        assert_eq!(
+            (packed.kernel().name(), packed.params(), packed.channel_step()),
+            (kernel.name(), params, kernel.lanes())
+        );
         let (buffer, mut output) = (spread(&input, &source, guard, shift), Guarded::new(extent(&target), guard, shift));
         let residual_buffer = residual.as_ref().map(|residual| spread(residual, &beside, guard, shift));
         let epilogue = Epilogue {
@@ -67,24 +80,24 @@ impl Case {
             clamp,
         };
         let view = ViewMut::new(&mut output, target).expect(&context);
-        packed.run(padding, input_lo, View::new(&buffer, source).expect(&context), epilogue, view).expect(&context);
+        packed.run(View::new(&buffer, source).expect(&context), epilogue, view).expect(&context);
         output.check(&target, &context);
 
-        let window = Window { size: (3, 3), stride: kernel.stride(), padding };
-        let want = reference::depthwise(&input, shape, window, input_lo, (&weights, &bias), residual.as_deref(), clamp);
+        let want =
+            reference::depthwise(&input, shape, &window, input_lo, (&weights, &bias), residual.as_deref(), clamp);
         let bounds = (!exact(kernel.isa())).then(|| {
             let (weights, bias) = (abs(&weights), abs(&bias));
             let residual = residual.as_deref().map(abs);
             let sums = reference::depthwise(
                 &abs(&input),
                 shape,
-                window,
+                &window,
                 None,
                 (&weights, &bias),
                 residual.as_deref(),
                 Clamp::NONE,
             );
-            bound(sums, 9)
+            bound(sums, window.taps())
         });
         assert_same(&gather(&output, &target), &want, bounds.as_deref(), &context);
     }
@@ -95,7 +108,9 @@ fn every_kernel(test: impl Fn(&'static DepthwiseKernel)) {
     let mut ran = 0;
     for kernels in every_isa() {
         for stride in [1, 2] {
-            let shipped = |kernel: &&DepthwiseKernel| kernel.stride() == stride && !kernel.is_trial();
+            let shipped = |kernel: &&DepthwiseKernel| {
+                (kernel.window(), kernel.stride(), kernel.dilation()) == ((3, 3), stride, 1) && !kernel.is_trial()
+            };
             assert!(
                 kernels.depthwise().iter().any(|kernel| shipped(&kernel)),
                 "{} ships no stride {stride}",
@@ -158,7 +173,7 @@ fn borders_alone_and_together() {
                         input_lo: (width % 2 == 0).then_some(0.0),
                         ..Case::new(height, width, kernel.lanes())
                     };
-                    if case.possible(kernel.stride()) {
+                    if case.possible(kernel) {
                         case.check(kernel);
                     }
                 }
@@ -221,7 +236,7 @@ proptest! {
             seed,
         };
         every_kernel(|kernel| {
-            if case.possible(kernel.stride()) {
+            if case.possible(kernel) {
                 case.check(kernel);
             }
         });
@@ -231,21 +246,38 @@ proptest! {
 #[test]
 fn what_does_not_fit_is_refused() {
     let kernel = &every_isa()[0].depthwise()[0];
+    let params = |padding| DepthwiseParams::new(2, Window::square(3).padding(padding));
     for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
-        assert!(PackedDepthwise::new(kernel, 2, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
+        let params = params(Padding::NONE);
+        assert!(Depthwise::with_kernel(kernel, params, &[0.0; 19][..weights], &[0.0; 3][..bias]).is_err());
     }
-    let packed = PackedDepthwise::new(kernel, 2, &[0.0; 18], &[0.0; 2]).unwrap();
+    for window in [
+        Window::square(3).stride(2),
+        Window::square(3).strides(1, 2),
+        Window::square(3).dilation(2),
+        Window::new(3, 2),
+        Window::square(5),
+    ] {
+        let refused =
+            Depthwise::with_kernel(kernel, DepthwiseParams::new(0, window), &[], &[]).unwrap_err().to_string();
+        assert!(
+            refused.contains(kernel.name()) && refused.contains("size (3, 3), stride 1 and dilation 1"),
+            "{refused}"
+        );
+    }
+    let packed = |padding| Depthwise::with_kernel(kernel, params(padding), &[0.0; 18], &[0.0; 2]).unwrap();
     let (input, mut output) = ([0.0; 18], [0.0; 128]);
     let mut run = |padding, (height, width)| {
         let output = ViewMut::tight(&mut output, height, width, 2).unwrap();
         let input = View::tight(&input, 3, 3, 2).unwrap();
-        packed.run(padding, None, input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
+        packed(padding).run(input, Epilogue::clamp(Clamp::NONE), output).map_err(|error| error.to_string())
     };
     for (padding, size) in one_sided(2).into_iter().zip([(3, 1), (3, 1), (1, 3), (1, 3)]) {
         assert_eq!(run(padding, size), Ok(()), "{padding:?}");
     }
     for (padding, size) in one_sided(3).into_iter().zip([(4, 1), (4, 1), (1, 4), (1, 4)]) {
-        assert!(run(padding, size).unwrap_err().contains("0, 1 or 2"), "{padding:?}");
+        let text = format!("depthwise padding: got {padding:?}, expected less on each side than the window, 3x3");
+        assert_eq!(run(padding, size), Err(text));
     }
     assert_eq!(run(Padding::all(1), (3, 3)), Ok(()));
     assert_eq!(run(Padding::all(2), (5, 5)), Ok(()));
@@ -254,10 +286,10 @@ fn what_does_not_fit_is_refused() {
     // A channel too many, in the input, the residual and the output.
     for (inputs, residuals, outputs, fits) in [(2, 2, 2, true), (3, 2, 2, false), (2, 3, 2, false), (2, 2, 3, false)] {
         let (input, residual, mut output) = (vec![0.0; 9 * inputs], vec![0.0; 9 * residuals], vec![0.0; 9 * outputs]);
-        let residual = Some(View::tight(&residual, 3, 3, residuals).unwrap());
+        let residual = View::tight(&residual, 3, 3, residuals).unwrap();
         let output = ViewMut::tight(&mut output, 3, 3, outputs).unwrap();
         let input = View::tight(&input, 3, 3, inputs).unwrap();
-        let ran = packed.run(Padding::all(1), None, input, Epilogue { residual, clamp: Clamp::NONE }, output);
+        let ran = packed(Padding::all(1)).run(input, Epilogue::add(residual, Clamp::NONE), output);
         assert_eq!(ran.is_ok(), fits, "{inputs}, {residuals}, {outputs}");
         assert!(ran.err().is_none_or(|error| error.to_string().contains("got 3x3x3")));
     }

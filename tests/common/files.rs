@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use sepconv::net::{Network, Op};
+use sepconv::graph::Tensors;
+use sepconv::models::Network;
 use sepconv::weights::{HashWeights, Weights};
 
 /// A tensor to be written: name, shape, values.
@@ -28,16 +29,20 @@ pub fn torch(network: &Network) -> Vec<Tensor> {
         let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
         tensors.push((name, shape.to_vec(), values));
     };
-    for layer in network.layers() {
-        let Some(parameters) = &layer.parameters else { continue };
-        let linear = layer.op == Op::FullyConnected;
-        push(format!("{}.weight", parameters.name), if linear { &parameters.shape[..2] } else { &parameters.shape });
-        if parameters.bias {
-            push(format!("{}.bias", parameters.name), &parameters.shape[..1]);
+    let named = |tensors: &Tensors| {
+        let Tensors::Named(name) = tensors else { unreachable!("networks have names") };
+        name.clone()
+    };
+    for node in network.graph().nodes() {
+        let (Some(parameters), Some(shape)) = (node.parameters(), node.weight_shape()) else { continue };
+        let name = named(parameters.weights());
+        push(format!("{name}.weight"), &shape);
+        if parameters.has_bias() {
+            push(format!("{name}.bias"), &shape[..1]);
         }
         for field in ["weight", "bias", "running_mean", "running_var"] {
-            if let Some(norm) = &parameters.norm {
-                push(format!("{}.{field}", norm.name), &parameters.shape[..1]);
+            if let Some(norm) = parameters.norm() {
+                push(format!("{}.{field}", named(norm.tensors())), &shape[..1]);
             }
         }
     }

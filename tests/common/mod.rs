@@ -3,8 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sepconv::depthwise::Padding;
-use sepconv::{Isa, Kernels, Layout};
+use sepconv::{Isa, Kernels, Layout, Observer, Padding, View};
 
 /// The kernels of every ISA that runs here. Fails where `SEPCONV_REQUIRE_ISA` (a comma list) names one that does not.
 pub fn every_isa() -> Vec<&'static Kernels> {
@@ -312,4 +311,20 @@ pub fn abs(values: &[f32]) -> Vec<f32> {
 /// The bound of a chain of `depth` multiply-adds that rounds twice, from the sum of the magnitudes.
 pub fn bound(magnitudes: Vec<f32>, depth: usize) -> Vec<f32> {
     magnitudes.into_iter().map(|magnitude| magnitude * (depth + 2) as f32 * f32::EPSILON).collect()
+}
+
+/// The tight values of an image.
+pub fn values(view: View<'_>) -> Vec<f32> {
+    let layout = view.layout();
+    let pixels = (0..layout.height).flat_map(|y| (0..layout.width).map(move |x| (y, x)));
+    pixels.flat_map(|(y, x)| view.pixel(y, x).to_vec()).collect()
+}
+
+/// Looks on by calling a closure with each node and its output.
+pub struct OnOutput<F>(pub F);
+
+impl<F: FnMut(usize, &[View<'_>]) + Send> Observer for OnOutput<F> {
+    fn output(&mut self, node: usize, images: &[View<'_>]) {
+        (self.0)(node, images);
+    }
 }
