@@ -95,6 +95,18 @@ pub fn gather(buffer: &[f32], layout: &Layout) -> Vec<f32> {
     image(layout).gather(buffer)
 }
 
+/// What a guarded buffer is asked after a run.
+pub trait Check {
+    /// The gaps of `layout` and everything around it must still be canary.
+    fn check(&self, layout: &Layout, context: &str);
+}
+
+impl Check for Guarded {
+    fn check(&self, layout: &Layout, context: &str) {
+        self.assert_untouched_outside(&image(layout), context);
+    }
+}
+
 /// Equal to the bit, but for the payload of NaN; where `bounds` are given (a tier that rounds twice), within them.
 pub fn assert_same(got: &[f32], want: &[f32], bounds: Option<&[f32]>, context: &str) {
     let Some(bounds) = bounds else { return sepconv_check::assert_same(got, want, context) };

@@ -36,6 +36,8 @@ fn subject(kernel: &'static ConvKernel) -> Kernel {
         let Case { inputs, outputs, .. } = *given.case;
         let params = ConvParams::new(inputs, outputs, window(given.case));
         let packed = Conv::with_kernel(kernel, params, given.weights, given.bias)?;
+        assert_eq!((packed.kernel().name(), packed.params()), (kernel.name(), params));
+        assert_eq!(packed.channel_step(), kernel.nr());
         packed.run(given.input()?, given.epilogue()?, given.output(output)?)
     })
 }

@@ -39,6 +39,8 @@ fn subject(kernel: &'static DepthwiseKernel) -> Kernel {
         let Case { outputs, input_lo, .. } = *given.case;
         let params = DepthwiseParams { input_lo, ..DepthwiseParams::new(outputs, window(given.case)) };
         let packed = Depthwise::with_kernel(kernel, params, given.weights, given.bias)?;
+        assert_eq!((packed.kernel().name(), packed.params()), (kernel.name(), params));
+        assert_eq!(packed.channel_step(), kernel.lanes());
         packed.run(given.input()?, given.epilogue()?, given.output(output)?)
     })
 }

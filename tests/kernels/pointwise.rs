@@ -36,6 +36,8 @@ fn subject(kernel: &'static PointwiseKernel, how: &str, cut: impl Fn(&Case) -> u
         let Case { inputs, outputs, stride, .. } = *given.case;
         let params = PointwiseParams { stride: stride.0, ..PointwiseParams::new(inputs, outputs) };
         let packed = Pointwise::with_kernel(kernel, params, given.weights, given.bias)?;
+        assert_eq!((packed.kernel().name(), packed.params()), (kernel.name(), params));
+        assert_eq!(packed.channel_step(), kernel.nr());
         let cut = cut(given.case);
         if cut == 0 || cut >= inputs || given.input.is_empty() {
             return packed.run(given.input()?, given.epilogue()?, given.output(output)?);
