@@ -110,6 +110,7 @@ impl Error {
         match self {
             Error::Shape { what, got, expected } => Error::Node { node: node.into(), what, got, expected },
             Error::Node { what, got, expected, .. } => Error::Node { node: node.into(), what, got, expected },
+            Error::Length { what, got, expected } => Error::Length { what: format!("{node}: {what}"), got, expected },
             error => error,
         }
     }

@@ -73,7 +73,7 @@ fn sensible(found: Option<Caches>) -> Caches {
 }
 
 /// A cache as the CPU or the operating system describes it.
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+#[cfg_attr(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))), allow(dead_code))]
 #[derive(Debug, Clone, Copy)]
 struct Described {
     level: usize,
@@ -85,7 +85,7 @@ struct Described {
 }
 
 /// The first two levels of `described`. The threads of a core are those that share its first level.
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+#[cfg_attr(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))), allow(dead_code))]
 fn caches(described: impl Iterator<Item = Described>) -> Option<Caches> {
     let data: Vec<_> = described.filter(|cache| cache.data).collect();
     let at = |level| data.iter().find(|cache| cache.level == level);

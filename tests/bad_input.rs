@@ -1,12 +1,12 @@
 //! Arguments that nobody should give: each is an error or a result, never a panic, an abort or an endless loop.
 
-use sepconv::conv::{ConvShape, PackedConv};
-use sepconv::depthwise::{PackedDepthwise, Padding};
-use sepconv::elementwise::{add, global_average_pool, max_pool};
-use sepconv::net::{Config, Name, Network};
-use sepconv::pointwise::PackedPointwise;
+use sepconv::models::{Architecture, Config, Network};
+use sepconv::ops::{
+    Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Pointwise, PointwiseParams, add, average_pool, clamp,
+    global_average_pool, max_pool,
+};
 use sepconv::weights::{HashWeights, Weights};
-use sepconv::{AlignedBuffer, Clamp, Epilogue, Error, Isa, Layout, View, ViewMut, select};
+use sepconv::{AlignedBuffer, Clamp, Error, Isa, Layout, Padding, Shape, View, ViewMut, Window, select};
 
 const MAX: usize = usize::MAX;
 /// The largest size that a layout may have.
@@ -44,25 +44,28 @@ fn layouts_beyond_the_address_space_are_refused() {
 fn images_without_channels_or_pixels_are_computed_at_once() {
     // Strides and sizes that only an image without elements may have; as many pixels would take centuries.
     let none = Layout { height: LARGEST, width: LARGEST, channels: 0, pixel_stride: 5, row_stride: LARGEST };
+    let three = Window::square(3);
     let view = || View::new(&[], none).unwrap();
     let output = || ViewMut::new(&mut [], none).unwrap();
     add(view(), view(), Clamp::NONE, output()).unwrap();
+    clamp(view(), Clamp::RELU, output()).unwrap();
     global_average_pool(view(), &mut []).unwrap();
     let halved = Layout { height: LARGEST / 2, width: LARGEST / 2, ..none };
-    max_pool(Padding::default(), view(), ViewMut::new(&mut [], halved).unwrap()).unwrap();
+    max_pool(three.stride(2), view(), ViewMut::new(&mut [], halved).unwrap()).unwrap();
+    average_pool(three.stride(2), false, view(), ViewMut::new(&mut [], halved).unwrap()).unwrap();
+    let apart = Layout { height: LARGEST - 32768, width: LARGEST - 32768, ..none };
+    max_pool(Window::square(2).dilation(32768), view(), ViewMut::new(&mut [], apart).unwrap()).unwrap();
     assert!(view().pixel(7, 9).is_empty());
     assert!(ViewMut::new(&mut [], none).unwrap().pixel_mut(7, 9).is_empty());
     for isa in Isa::supported() {
         let kernels = isa.kernels().unwrap();
-        let depthwise = PackedDepthwise::new(select::depthwise(kernels, 1).unwrap(), 0, &[], &[]).unwrap();
+        let depthwise = Depthwise::new(kernels, DepthwiseParams::new(0, three), &[], &[]).unwrap();
         let target = Layout { height: LARGEST - 2, width: LARGEST - 2, ..none };
-        depthwise.run(Padding::default(), None, view(), epilogue(), ViewMut::new(&mut [], target).unwrap()).unwrap();
-        let kernel = select::pointwise(kernels, 4, 0, 0).unwrap();
-        let pointwise = PackedPointwise::new(kernel, 0, 0, &[], &[]).unwrap();
-        pointwise.run(1, view(), epilogue(), output()).unwrap();
-        let shape = ConvShape { window: (1, 1), stride: 1, inputs: 0, outputs: 0 };
-        let conv = PackedConv::new(select::conv(kernels).unwrap(), shape, &[], &[]).unwrap();
-        conv.run(Padding::default(), view(), epilogue(), output()).unwrap();
+        depthwise.run(view(), epilogue(), ViewMut::new(&mut [], target).unwrap()).unwrap();
+        let pointwise = Pointwise::new(kernels, PointwiseParams::new(0, 0), 4, &[], &[]).unwrap();
+        pointwise.run(view(), epilogue(), output()).unwrap();
+        let conv = Conv::new(kernels, ConvParams::new(0, 0, Window::PIXEL), &[], &[]).unwrap();
+        conv.run(view(), epilogue(), output()).unwrap();
     }
 }
 
@@ -72,62 +75,129 @@ fn strides_that_are_not_used_do_no_harm() {
         let kernels = isa.kernels().unwrap();
         let (input, mut output) = ([2.0, 3.0], [0.0; 2]);
         let far = one_pixel(2, LARGEST);
-        let packed = PackedDepthwise::new(select::depthwise(kernels, 2).unwrap(), 2, &[1.0; 18], &[0.5; 2]).unwrap();
+        let params = DepthwiseParams::new(2, Window::square(3).stride(2).symmetric());
+        let packed = Depthwise::new(kernels, params, &[1.0; 18], &[0.5; 2]).unwrap();
         let source = || View::new(&input, far).unwrap();
-        let epilogue = || Epilogue { residual: Some(source()), clamp: Clamp::NONE };
-        packed.run(Padding::all(1), None, source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
+        let epilogue = || Epilogue::add(source(), Clamp::NONE);
+        packed.run(source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
         assert_eq!(output, [4.5, 6.5], "{isa}");
-        let kernel = select::pointwise(kernels, 1, 2, 2).unwrap();
-        let packed = PackedPointwise::new(kernel, 2, 2, &[1.0, 0.0, 0.0, 1.0], &[0.0; 2]).unwrap();
-        for stride in [1, 2, MAX] {
-            packed.run(stride, source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
+        let identity = |stride| {
+            let params = PointwiseParams { stride, ..PointwiseParams::new(2, 2) };
+            Pointwise::new(kernels, params, 1, &[1.0, 0.0, 0.0, 1.0], &[0.0; 2])
+        };
+        for stride in [1, 2, 32768] {
+            let packed = identity(stride).unwrap();
+            packed.run(source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
             assert_eq!(output, [4.0, 6.0], "{isa}");
         }
-        assert!(packed.run(0, source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).is_err());
-        let shape = ConvShape { window: (3, 3), stride: 32768, inputs: 2, outputs: 2 };
-        let packed = PackedConv::new(select::conv(kernels).unwrap(), shape, &[1.0; 36], &[0.0; 2]).unwrap();
-        packed.run(Padding::all(1), source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
+        for stride in [0, 32769, MAX] {
+            let error = identity(stride).unwrap_err().to_string();
+            assert!(error.contains("sizes, strides and dilations of 1 to 32768"), "{error}");
+        }
+        let params = ConvParams::new(2, 2, Window::square(3).stride(32768).symmetric());
+        let packed = Conv::new(kernels, params, &[1.0; 36], &[0.0; 2]).unwrap();
+        packed.run(source(), epilogue(), ViewMut::new(&mut output, far).unwrap()).unwrap();
         assert_eq!(output, [7.0, 8.0], "{isa}");
+        let window = Window::square(3).stride(32768).symmetric();
+        max_pool(window, source(), ViewMut::new(&mut output, far).unwrap()).unwrap();
+        assert_eq!(output, input, "{isa}");
+        add(source(), source(), Clamp::NONE, ViewMut::new(&mut output, far).unwrap()).unwrap();
+        assert_eq!(output, [4.0, 6.0], "{isa}");
     }
+}
+
+/// Numbers that no window should have, and what each function of it makes of them.
+fn windows() -> Vec<Window> {
+    let of = |size: (usize, usize), stride, dilation, padding: Padding| {
+        Window::new(size.0, size.1).stride(stride).dilation(dilation).padding(padding)
+    };
+    let (none, all) = (Padding::NONE, Padding::all(MAX));
+    let mut windows = vec![Window::PIXEL.strides(0, 1), Window::PIXEL.strides(1, MAX)];
+    for size in [(0, 1), (1, 0), (MAX, 1), (1, MAX), (MAX, MAX), (32769, 1), (1, 32769)] {
+        windows.extend([of(size, 1, 1, none), of(size, 1, 1, all), of(size, MAX, MAX, all), of(size, 0, 0, none)]);
+    }
+    for number in [0, 32769, MAX] {
+        windows.extend([of((3, 3), number, 1, none), of((3, 3), 1, number, none), of((3, 3), number, number, all)]);
+        windows.extend([of((1, 1), number, 1, none), of((1, 1), 1, number, all)]);
+    }
+    windows.extend([Padding { top: MAX, ..none }, Padding { right: MAX, ..none }, all].map(|p| of((3, 3), 1, 1, p)));
+    windows
 }
 
 #[test]
 fn windows_beyond_reason_are_refused() {
-    assert_eq!(Padding::default().output((5, 5), (3, 3), 0), None);
-    assert_eq!(Padding::default().output((MAX, MAX), (0, 0), 1), None);
-    assert_eq!(Padding::all(MAX).output((1, 1), (1, 1), 1), None);
-    assert_eq!(Padding::default().output((5, 5), (MAX, MAX), 1), None);
-    let kernel = select::conv(Isa::Portable.kernels().unwrap()).unwrap();
-    for (window, stride) in [((MAX, 1), 1), ((1, MAX), 1), ((1, 1), MAX), ((32769, 1), 1), ((0, 1), 1), ((1, 1), 0)] {
-        // Without outputs no weights are missing: the shape alone is wrong.
-        let shape = ConvShape { window, stride, inputs: 1, outputs: 0 };
-        let error = PackedConv::new(kernel, shape, &[], &[]).unwrap_err().to_string();
-        assert!(error.contains("1 to 32768"), "{error}");
-    }
-    let padding = Padding { top: MAX, bottom: MAX, left: MAX, right: MAX };
+    assert_eq!(Window::square(3).stride(0).output(5, 5), None);
+    assert_eq!(Window::new(0, 0).output(MAX, MAX), None);
+    assert_eq!(Window::PIXEL.padding(Padding::all(MAX)).output(1, 1), None);
+    assert_eq!(Window::square(MAX).output(5, 5), None);
+    assert_eq!(Window::square(2).dilation(MAX).output(5, 5), None);
+    let kernels = Isa::Portable.kernels().unwrap();
     let (input, mut output) = ([0.0; 9], [0.0; 9]);
     let view = || View::tight(&input, 3, 3, 1).unwrap();
-    let packed =
-        PackedDepthwise::new(select::depthwise(Isa::Portable.kernels().unwrap(), 1).unwrap(), 1, &[0.0; 9], &[0.0])
-            .unwrap();
-    assert!(packed.run(padding, None, view(), epilogue(), ViewMut::tight(&mut output, 3, 3, 1).unwrap()).is_err());
-    assert!(max_pool(padding, view(), ViewMut::tight(&mut output, 1, 1, 1).unwrap()).is_err());
+    for window in windows() {
+        // What can be asked of any window.
+        for size in [0, 1, 5, MAX / 2, MAX] {
+            let _ = (window.output(size, size), window.extent(), window.taps(), window.symmetric());
+            let _ = (window.same(Shape::new(size, 1, 0)), window.same(Shape::new(1, size, MAX)));
+        }
+        let refusals = [
+            // Without outputs no weights are missing: the window alone is wrong.
+            Conv::new(kernels, ConvParams::new(1, 0, window), &[], &[]).map(drop),
+            Depthwise::new(kernels, DepthwiseParams::new(0, window), &[], &[]).and_then(|packed| {
+                packed.run(View::tight(&[], 3, 3, 0)?, epilogue(), ViewMut::tight(&mut [], 1, 1, 0)?)
+            }),
+            max_pool(window, view(), ViewMut::tight(&mut output, 1, 1, 1).unwrap()),
+            average_pool(window, true, view(), ViewMut::tight(&mut output, 3, 3, 1).unwrap()),
+        ];
+        for refused in refusals {
+            let error = refused.expect_err(&format!("{window:?}")).to_string();
+            assert!(error.contains("window") || error.contains("padding"), "{error}");
+        }
+    }
+    let unfit = |params| Conv::new(kernels, params, &[], &[]).unwrap_err().to_string();
+    for window in [
+        Window::new(MAX, 1),
+        Window::new(1, MAX),
+        Window::PIXEL.stride(MAX),
+        Window::new(32769, 1),
+        Window::new(0, 1),
+        Window::PIXEL.stride(0),
+    ] {
+        let error = unfit(ConvParams::new(1, 0, window));
+        assert!(error.contains("1 to 32768"), "{error}");
+    }
+    let uneven = unfit(ConvParams::new(1, 0, Window::square(3).strides(1, 2)));
+    assert!(uneven.contains("the same stride both ways, and no dilation"), "{uneven}");
+    let packed = Depthwise::new(
+        kernels,
+        DepthwiseParams::new(1, Window::square(3).padding(Padding::all(MAX))),
+        &[0.0; 9],
+        &[0.0],
+    );
+    let run = packed.and_then(|packed| packed.run(view(), epilogue(), ViewMut::tight(&mut output, 3, 3, 1)?));
+    assert!(run.is_err());
+    let padded = Window::square(3).padding(Padding::all(MAX));
+    assert!(max_pool(padded, view(), ViewMut::tight(&mut output, 1, 1, 1).unwrap()).is_err());
 }
 
 #[test]
 fn sizes_that_do_not_fit_their_arrays_ask_for_no_memory() {
     let kernels = Isa::Portable.kernels().unwrap();
-    let pointwise = select::pointwise(kernels, MAX, MAX, MAX).unwrap();
-    let depthwise = select::depthwise(kernels, 1).unwrap();
+    let three = Window::square(3);
     for size in [LARGEST, MAX] {
-        assert!(matches!(PackedPointwise::new(pointwise, size, size, &[], &[]), Err(Error::Length { .. })));
-        assert!(matches!(PackedPointwise::new(pointwise, 0, size, &[], &[]), Err(Error::Length { .. })));
-        assert!(PackedPointwise::new(pointwise, size, 0, &[], &[]).is_ok());
-        assert!(matches!(PackedDepthwise::new(depthwise, size, &[], &[]), Err(Error::Length { .. })));
-        let shape = ConvShape { window: (3, 3), stride: 1, inputs: size, outputs: size };
-        assert!(matches!(PackedConv::new(select::conv(kernels).unwrap(), shape, &[], &[]), Err(Error::Length { .. })));
-        let shape = ConvShape { inputs: size, outputs: 0, ..shape };
-        assert!(PackedConv::new(select::conv(kernels).unwrap(), shape, &[], &[]).is_ok());
+        let pointwise =
+            |inputs, outputs| Pointwise::new(kernels, PointwiseParams::new(inputs, outputs), size, &[], &[]);
+        assert!(matches!(pointwise(size, size), Err(Error::Length { .. })));
+        assert!(matches!(pointwise(0, size), Err(Error::Length { .. })));
+        assert!(pointwise(size, 0).is_ok());
+        let depthwise = Depthwise::new(kernels, DepthwiseParams::new(size, three), &[], &[]);
+        assert!(matches!(depthwise, Err(Error::Length { .. })));
+        let conv = |inputs, outputs| Conv::new(kernels, ConvParams::new(inputs, outputs, three), &[], &[]);
+        assert!(matches!(conv(size, size), Err(Error::Length { .. })));
+        assert!(conv(size, 0).is_ok());
+    }
+    for (m, k, n) in [(MAX, MAX, MAX), (0, 0, 0), (1, MAX, MAX), (MAX, 0, 1)] {
+        assert!(select::pointwise(kernels, m, k, n).is_ok());
     }
 }
 
@@ -146,12 +216,18 @@ fn memory_that_is_not_to_be_had_is_an_error() {
     assert_eq!(HashWeights::image(0, 0, 0), Ok(Vec::new()));
 }
 
+/// What nothing has is `None`.
 #[test]
-fn a_network_has_no_other_tensors_than_its_own() {
-    let network = Network::new(Name::Digits, &Config::of(Name::Digits)).unwrap();
-    assert_eq!(network.shape(0), Some(network.input()));
-    assert_eq!(network.shape(network.layers().len()), Some(network.output()));
-    assert_eq!(network.shape(network.layers().len() + 1), None);
-    assert_eq!(network.shape(999), None);
-    assert_eq!(network.shape(MAX), None);
+fn a_graph_has_no_other_nodes_than_its_own() {
+    let network = Network::new(Architecture::Digits, &Config::of(Architecture::Digits)).unwrap();
+    let graph = network.graph();
+    assert_eq!(graph.inputs().collect::<Vec<_>>(), [("image", network.input())]);
+    assert_eq!(graph.outputs().collect::<Vec<_>>(), [("fc_16", network.output())]);
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let found = graph.node(node.name()).unwrap();
+        assert!(std::ptr::eq(found, &graph.nodes()[index]), "{}", node.name());
+    }
+    for none in ["", "image", "fc", "fc_16 ", "FC_16"] {
+        assert!(graph.node(none).is_none(), "{none}");
+    }
 }

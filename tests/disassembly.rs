@@ -66,10 +66,14 @@ impl Function {
     }
 }
 
+/// Where the build wrote the kernels, on a target that has some.
+fn directory() -> Option<PathBuf> {
+    option_env!("SEPCONV_KERNELS_DIR").map(PathBuf::from)
+}
+
 /// Disassembles every object of the kernel library; `None` where there is no `objdump`.
 fn functions() -> Option<Vec<Function>> {
-    let directory = PathBuf::from(option_env!("SEPCONV_KERNELS_DIR")?);
-    let paths = fs::read_dir(&directory).ok()?.flatten().map(|entry| entry.path());
+    let paths = fs::read_dir(directory()?).ok()?.flatten().map(|entry| entry.path());
     let libraries: Vec<_> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "a")).collect();
     let given = std::env::var("OBJDUMP").ok();
     let native = format!("{}-linux-gnu-objdump", std::env::consts::ARCH);
@@ -121,7 +125,7 @@ struct Row {
 
 /// The rows of every ISA of the target, whether or not this machine runs it.
 fn rows() -> Vec<Row> {
-    let path = Path::new(option_env!("SEPCONV_KERNELS_DIR").expect("the target has kernels")).join("kernels.rs");
+    let path = directory().expect("the target has kernels").join("kernels.rs");
     let text = fs::read_to_string(path).expect("the build writes its table");
     let mut rows = Vec::new();
     for line in text.lines() {

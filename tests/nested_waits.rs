@@ -1,6 +1,7 @@
 //! Runs that wait inside runs, on few threads, must end: whoever waits on a pool may be given the job of a helper.
 #![cfg(feature = "rayon")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -39,18 +40,18 @@ fn repeat(name: &'static str, mut round: impl FnMut()) {
     println!("{name}: {rounds} rounds");
 }
 
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool")
+fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool"))
 }
 
 /// Runs `round` for one to four threads, and expects it to count `tasks` tasks each time.
 fn counted(
     name: &'static str,
     tasks: usize,
-    round: impl Fn(&rayon::ThreadPool, &Rayon<'_>, &(dyn Fn(usize) + Sync)) + Sync,
+    round: impl Fn(&Arc<rayon::ThreadPool>, &Rayon, &(dyn Fn(usize) + Sync)) + Sync,
 ) {
     let pools: Vec<_> = (1..=4).map(pool).collect();
-    let parallels: Vec<_> = pools.iter().map(Rayon::new).collect();
+    let parallels: Vec<_> = pools.iter().cloned().map(Rayon::new).collect();
     repeat(name, || {
         for (pool, parallel) in pools.iter().zip(&parallels) {
             let count = AtomicUsize::new(0);
@@ -106,7 +107,7 @@ fn runs_inside_runs() {
 #[test]
 fn two_crews_inside_each_other() {
     counted("two crews inside each other", 10 * 3 * 3, |pool, parallel, count| {
-        let second = Rayon::new(pool);
+        let second = Rayon::new(pool.clone());
         let inner = |_| second.enter(3, &mut || second.run(3, count));
         parallel.enter(3, &mut || (0..10).for_each(|_| parallel.run(3, &inner)));
     });

@@ -1,17 +1,16 @@
-//! Whole networks: against logits and layers from other people's code, against the reference, and against committed
-//! hashes.
+//! Whole networks: against golden logits and layers, against the reference, and against committed hashes.
 
 mod common;
 
 use std::collections::BTreeMap;
 
-use common::{every_isa, exact};
-use sepconv::net::{Activation, Config, Flavor, Name, Network, Op};
+use common::{OnOutput, every_isa, exact, values};
+use sepconv::models::{Architecture, Config, Flavor, Network};
 #[cfg(feature = "rayon")]
-use sepconv::parallel::{Parallel, Rayon};
-use sepconv::reference::{self, Window};
-use sepconv::weights::{Folded, HashWeights, fold, hash_of_bits};
-use sepconv::{Clamp, Fusion, Isa, Options, Plan};
+use sepconv::parallel::Rayon;
+use sepconv::parallel::{Parallel, Serial};
+use sepconv::weights::{HashWeights, hash_of_bits};
+use sepconv::{Fusion, Isa, Observer, Options, Plan, View};
 
 /// The rows of a CSV file with a header, as maps from column to value.
 fn rows(csv: &'static str) -> Vec<BTreeMap<&'static str, &'static str>> {
@@ -29,11 +28,11 @@ fn golden() -> Vec<BTreeMap<&'static str, &'static str>> {
 /// The network that a row of `golden.csv` names: `mobilenet_v1_0.5_160_tf`.
 fn network(row: &str) -> Network {
     if row == "mobilenet_mnist_0.5" {
-        return Network::new(Name::Digits, &Config::of(Name::Digits)).unwrap();
+        return Network::new(Architecture::Digits, &Config::of(Architecture::Digits)).unwrap();
     }
     let parts: Vec<_> = row.split('_').collect();
     let (name, width, resolution, flavor) = match parts[..] {
-        ["xception", flavor, resolution] => (Name::Xception, "1.0", resolution, flavor),
+        ["xception", flavor, resolution] => (Architecture::Xception, "1.0", resolution, flavor),
         ["mobilenet", version, width, resolution, flavor] => {
             (format!("mobilenet_{version}").parse().unwrap(), width, resolution, flavor)
         }
@@ -43,8 +42,8 @@ fn network(row: &str) -> Network {
     Network::new(name, &Config { width, resolution, flavor: flavor.parse().unwrap(), ..Config::of(name) }).unwrap()
 }
 
-fn plan(network: Network, options: Options) -> Plan {
-    Plan::new(network, &HashWeights, options).unwrap()
+fn plan(network: &Network, options: Options) -> Plan {
+    network.plan(&HashWeights, &Serial, options).unwrap()
 }
 
 fn image(network: &Network) -> Vec<f32> {
@@ -53,25 +52,33 @@ fn image(network: &Network) -> Vec<f32> {
 }
 
 fn logits(plan: &Plan, input: &[f32]) -> Vec<f32> {
-    let mut output = vec![0.0; plan.output_len()];
-    plan.run(&mut plan.workspace().unwrap(), input, &mut output).unwrap();
+    logits_on(plan, &Serial, input)
+}
+
+fn logits_on(plan: &Plan, parallel: &dyn Parallel, input: &[f32]) -> Vec<f32> {
+    let mut output = vec![f32::NAN; plan.output_len()];
+    plan.run(parallel, &mut plan.workspace().unwrap(), input, &mut output).unwrap();
     output
 }
 
-#[cfg(feature = "rayon")]
-fn logits_on(plan: &Plan, threads: &dyn Parallel, input: &[f32]) -> Vec<f32> {
-    let mut output = vec![0.0; plan.output_len()];
-    plan.run_on(threads, &mut plan.workspace().unwrap(), input, &mut output).unwrap();
-    output
+/// The logits of a plan with [`Options::observed`], and the output of every node.
+fn observed(plan: &Plan, input: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let (mut output, mut nodes) = (vec![f32::NAN; plan.output_len()], Vec::new());
+    let mut observer = OnOutput(|node, images: &[View<'_>]| {
+        assert_eq!((node, images.len()), (nodes.len(), 1), "every node, one after the other");
+        nodes.push(values(images[0]));
+    });
+    plan.run_observed(&Serial, &mut plan.workspace().unwrap(), input, &mut output, &mut observer).unwrap();
+    (output, nodes)
 }
 
 #[test]
-fn logits_are_those_of_other_peoples_code() {
+fn logits_are_golden() {
     for row in golden() {
         let network = network(row["network"]);
         let input = image(&network);
         for kernels in every_isa() {
-            let y = logits(&plan(network.clone(), Options { isa: Some(kernels.isa()), ..Options::default() }), &input);
+            let y = logits(&plan(&network, Options { isa: Some(kernels.isa()), ..Options::default() }), &input);
             let number = |column: &str| row[column].parse::<f64>().unwrap();
             let context = format!("{} on {}", row["network"], kernels.isa());
             assert_eq!(y.len().to_string(), row["n_out"], "{context}");
@@ -91,75 +98,34 @@ fn logits_are_those_of_other_peoples_code() {
 }
 
 #[test]
-fn every_layer_is_that_of_other_peoples_code() {
+fn every_layer_is_golden() {
     let layers = rows(include_str!("data/golden_layers.csv"));
     let mut compared = 0;
     for name in layers.iter().map(|row| row["network"]).collect::<std::collections::BTreeSet<_>>() {
         let network = network(name);
         let expected: BTreeMap<_, _> =
             layers.iter().filter(|row| row["network"] == name).map(|row| (row["layer"], row)).collect();
-        let plan = plan(network.clone(), Options { observed: true, ..Options::default() });
-        let mut output = vec![0.0; plan.output_len()];
-        plan.run_observed(&mut plan.workspace().unwrap(), &image(&network), &mut output, &mut |index, views| {
-            let layer = &network.layers()[index];
-            let Some(row) = expected.get(layer.name.as_str()) else { return };
+        let (_, nodes) = observed(&plan(&network, Options { observed: true, ..Options::default() }), &image(&network));
+        assert_eq!(nodes.len(), network.graph().nodes().len(), "{name}");
+        for (node, got) in network.graph().nodes().iter().zip(&nodes) {
+            let Some(row) = expected.get(node.name()) else { continue };
             let want: f64 = row["l2"].parse().unwrap();
-            let shape = views[0].layout();
+            let shape = node.output();
             let size = ["c", "h", "w"].map(|column| row[column].parse::<usize>().unwrap());
-            assert_eq!([shape.channels, shape.height, shape.width], size, "{name}: first difference at {}", layer.name);
-            let pixels = (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x)));
-            let squares = pixels.flat_map(|(y, x)| views[0].pixel(y, x)).map(|&v| f64::from(v).powi(2)).sum::<f64>();
-            let l2 = squares.sqrt();
-            assert!(
-                (l2 - want).abs() <= 2e-5 * want,
-                "{name}: first difference at {}: L2 {l2}, expected {want}",
-                layer.name
+            assert_eq!(
+                [shape.channels, shape.height, shape.width],
+                size,
+                "{name}: first difference at {}",
+                node.name()
             );
+            assert_eq!(got.len(), shape.len(), "{name}: {}", node.name());
+            let l2 = got.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            let context = format!("{name}: first difference at {}: L2 {l2}, expected {want}", node.name());
+            assert!((l2 - want).abs() <= 2e-5 * want, "{context}");
             compared += 1;
-        })
-        .unwrap();
+        }
     }
     assert_eq!(compared, layers.len(), "layers compared");
-}
-
-/// The network by the reference alone.
-fn by_reference(network: &Network, folded: &[Option<Folded>], input: &[f32]) -> Vec<f32> {
-    let mut tensors = vec![input.to_vec()];
-    for (layer, folded) in network.layers().iter().zip(folded) {
-        let (x, shape) = (&tensors[layer.input], network.shape(layer.input).unwrap());
-        let image = (shape.height, shape.width, shape.channels);
-        let residual = layer.residual.map(|tensor| &tensors[tensor][..]);
-        let clamp = match layer.activation {
-            Activation::Linear => Clamp::NONE,
-            Activation::Relu => Clamp::RELU,
-            Activation::Relu6 => Clamp::RELU6,
-        };
-        let weights = || folded.as_ref().map(|folded| (&folded.weights[..], &folded.bias[..])).unwrap();
-        let outputs = layer.output.channels;
-        let y = match layer.op {
-            Op::Conv { window, stride, padding } => {
-                let window = Window { size: (window, window), stride, padding };
-                reference::conv(x, image, window, outputs, weights(), residual, clamp)
-            }
-            Op::Depthwise { stride, padding } => {
-                let window = Window { size: (3, 3), stride, padding };
-                reference::depthwise(x, image, window, layer.pre_relu.then_some(0.0), weights(), residual, clamp)
-            }
-            Op::Pointwise { stride } => {
-                let window = Window { size: (1, 1), stride, padding: Default::default() };
-                reference::conv(x, image, window, outputs, weights(), residual, clamp)
-            }
-            Op::FullyConnected => {
-                let (weights, bias) = weights();
-                reference::pointwise(x, (1, shape.channels, outputs), weights, bias, residual, clamp)
-            }
-            Op::MaxPool { padding } => reference::max_pool(x, image, Window { size: (3, 3), stride: 2, padding }),
-            Op::Add => reference::add(x, residual.unwrap(), clamp),
-            Op::GlobalAveragePool => reference::global_average_pool(x, shape.channels),
-        };
-        tensors.push(y);
-    }
-    tensors.pop().unwrap()
 }
 
 /// Small enough for the reference and for emulators, odd enough for every border.
@@ -168,27 +134,38 @@ fn small_networks() -> Vec<Network> {
         Network::new(name, &Config { width, resolution, flavor, classes: Some(11), ..Config::of(name) }).unwrap()
     };
     vec![
-        small(Name::Digits, 0.25, 28, Flavor::Torch),
-        small(Name::MobilenetV1, 0.25, 48, Flavor::Torch),
-        small(Name::MobilenetV1, 0.25, 51, Flavor::Slim),
-        small(Name::MobilenetV1, 0.35, 64, Flavor::Keras),
-        small(Name::MobilenetV2, 0.35, 47, Flavor::Torch),
-        small(Name::MobilenetV2, 0.25, 64, Flavor::Keras),
-        small(Name::Xception, 0.125, 75, Flavor::Keras),
-        small(Name::Xception, 0.125, 48, Flavor::Timm),
+        small(Architecture::Digits, 0.25, 28, Flavor::Torch),
+        small(Architecture::MobilenetV1, 0.25, 48, Flavor::Torch),
+        small(Architecture::MobilenetV1, 0.25, 51, Flavor::Slim),
+        small(Architecture::MobilenetV1, 0.35, 64, Flavor::Keras),
+        small(Architecture::MobilenetV2, 0.35, 47, Flavor::Torch),
+        small(Architecture::MobilenetV2, 0.25, 64, Flavor::Keras),
+        small(Architecture::Xception, 0.125, 75, Flavor::Keras),
+        small(Architecture::Xception, 0.125, 48, Flavor::Timm),
     ]
 }
 
 #[test]
 fn networks_have_the_references_bits() {
     for network in small_networks() {
-        let folded = fold(&network, &HashWeights).unwrap();
+        let folded = network.fold(&HashWeights).unwrap();
         let input = image(&network);
-        let want = by_reference(&network, &folded, &input);
+        let want = network.graph().reference(&HashWeights, &[&input]).unwrap();
+        let logits_wanted = want.last().unwrap();
         for kernels in every_isa().into_iter().filter(|kernels| exact(kernels.isa())) {
+            let context = format!("{} on {}", network.name(), kernels.isa());
             let options = Options { isa: Some(kernels.isa()), ..Options::default() };
-            let got = logits(&Plan::from_folded(network.clone(), &folded, options).unwrap(), &input);
-            common::assert_same(&got, &want, None, &format!("{} on {}", network.name(), kernels.isa()));
+            let got = logits(&Plan::from_folded(network.graph(), &folded, &Serial, options).unwrap(), &input);
+            common::assert_same(&got, logits_wanted, None, &context);
+            // Every node, too.
+            let options = Options { observed: true, ..options };
+            let plan = Plan::from_folded(network.graph(), &folded, &Serial, options).unwrap();
+            let (got, nodes) = observed(&plan, &input);
+            common::assert_same(&got, logits_wanted, None, &context);
+            assert_eq!(nodes.len(), want.len(), "{context}");
+            for ((got, want), node) in nodes.iter().zip(&want).zip(network.graph().nodes()) {
+                common::assert_same(got, want, None, &format!("{context}, {}", node.name()));
+            }
         }
     }
 }
@@ -202,14 +179,18 @@ fn threads_and_batch_change_no_bit() {
         let both = [&input[..], &reversed, &input, &reversed].concat();
         for kernels in every_isa() {
             let isa = Some(kernels.isa());
-            let options = |batch, threads| Options { isa, batch, threads, ..Options::default() };
-            let one = plan(network.clone(), options(1, 1));
+            let options = |batch| Options { isa, batch, ..Options::default() };
+            let one = plan(&network, options(1));
             let (first, second) = (logits(&one, &input), logits(&one, &reversed));
             let four = [&first[..], &second, &first, &second].concat();
             for threads in 1..=4 {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let parallel = Rayon::new(pool);
+                let plan = |options| network.plan(&HashWeights, &parallel, options).unwrap();
                 let context = format!("{} on {}, {threads} threads", network.name(), kernels.isa());
-                let got = logits_on(&plan(network.clone(), options(1, threads)), &Rayon::new(&pool), &input);
+                let cut = plan(options(1));
+                assert_eq!(cut.threads(), threads, "{context}");
+                let got = logits_on(&cut, &parallel, &input);
                 common::assert_same(&got, &first, None, &context);
                 let fusions = [
                     (Fusion::Auto, false),
@@ -218,8 +199,8 @@ fn threads_and_batch_change_no_bit() {
                     (Fusion::Strips(3), true),
                 ];
                 for (fusion, low_memory) in fusions {
-                    let options = Options { fusion, low_memory, ..options(4, threads) };
-                    let got = logits_on(&plan(network.clone(), options), &Rayon::new(&pool), &both);
+                    let options = Options { fusion, low_memory, ..options(4) };
+                    let got = logits_on(&plan(options), &parallel, &both);
                     common::assert_same(&got, &four, None, &format!("{context}, batch 4, {fusion:?}, {low_memory}"));
                 }
             }
@@ -229,21 +210,21 @@ fn threads_and_batch_change_no_bit() {
 
 #[test]
 fn fusion_and_low_memory_change_no_bit() {
-    let paper = Network::new(Name::MobilenetV2, &Config::of(Name::MobilenetV2)).unwrap();
+    let paper = Network::new(Architecture::MobilenetV2, &Config::of(Architecture::MobilenetV2)).unwrap();
     // Without optimisation the portable tier takes minutes for the whole network.
     let paper = (!cfg!(debug_assertions)).then_some(paper);
     for network in small_networks().into_iter().chain(paper) {
         let input = image(&network);
         for kernels in every_isa() {
             let options = Options { isa: Some(kernels.isa()), fusion: Fusion::Off, ..Options::default() };
-            let want = logits(&plan(network.clone(), options), &input);
+            let want = logits(&plan(&network, options), &input);
             let fusions = [Fusion::Auto, Fusion::Strips(0), Fusion::Strips(2), Fusion::Strips(3), Fusion::Strips(1000)];
             for (fusion, low_memory) in fusions.into_iter().flat_map(|fusion| [(fusion, false), (fusion, true)]) {
-                let got = logits(&plan(network.clone(), Options { fusion, low_memory, ..options }), &input);
+                let got = logits(&plan(&network, Options { fusion, low_memory, ..options }), &input);
                 let context = format!("{} on {}: {fusion:?}, {low_memory}", network.name(), kernels.isa());
                 common::assert_same(&got, &want, None, &context);
             }
-            let observed = plan(network.clone(), Options { observed: true, ..options });
+            let observed = plan(&network, Options { observed: true, ..options });
             let context = format!("{} on {}: observed", network.name(), kernels.isa());
             common::assert_same(&logits(&observed, &input), &want, None, &context);
         }
@@ -253,19 +234,20 @@ fn fusion_and_low_memory_change_no_bit() {
 /// MobileNet V2 at 224 pixels, whose layers one by one have a peak of 6.02 MB.
 #[test]
 fn activations_stay_small() {
-    let paper = Network::new(Name::MobilenetV2, &Config::of(Name::MobilenetV2)).unwrap();
+    let paper = Network::new(Architecture::MobilenetV2, &Config::of(Architecture::MobilenetV2)).unwrap();
     for isa in every_isa().iter().map(|kernels| kernels.isa()) {
         let peak = |fusion, low_memory| {
             let options = Options { isa: Some(isa), fusion, low_memory, ..Options::default() };
-            plan(paper.clone(), options).peak_bytes()
+            plan(&paper, options).peak_bytes()
         };
         assert_eq!(peak(Fusion::Off, false), 6_021_120, "{isa}: layer by layer");
         assert!(peak(Fusion::Auto, false) <= 1_900_000, "{isa}: {}", peak(Fusion::Auto, false));
         assert!(peak(Fusion::Auto, true) <= 1_500_000, "{isa}, low_memory: {}", peak(Fusion::Auto, true));
     }
     // Xception's two largest max poolings are computed with the blocks before them.
-    let xception = Network::new(Name::Xception, &Config { width: 0.25, ..Config::of(Name::Xception) }).unwrap();
-    let pooled = plan(xception, Options { fusion: Fusion::Strips(2), ..Options::default() });
+    let xception =
+        Network::new(Architecture::Xception, &Config { width: 0.25, ..Config::of(Architecture::Xception) }).unwrap();
+    let pooled = plan(&xception, Options { fusion: Fusion::Strips(2), ..Options::default() });
     let ends = |line: &sepconv::Description<'_>| line.kernels.last() == Some(&"max_pool") && line.kernels.len() > 1;
     assert!(pooled.describe().filter(ends).count() >= 2);
 }
@@ -274,23 +256,16 @@ fn activations_stay_small() {
 fn a_backbone_gives_the_features() {
     for network in small_networks() {
         let input = image(&network);
-        let observed = plan(network.clone(), Options { observed: true, ..Options::default() });
-        let pooling = network.layers().iter().position(|layer| layer.op == Op::GlobalAveragePool).unwrap();
-        let mut want = Vec::new();
-        let mut output = vec![0.0; observed.output_len()];
-        observed
-            .run_observed(&mut observed.workspace().unwrap(), &input, &mut output, &mut |layer, views| {
-                if layer + 1 == pooling {
-                    let shape = views[0].layout();
-                    let pixels = (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x)));
-                    want.extend(pixels.flat_map(|(y, x)| views[0].pixel(y, x)).copied());
-                }
-            })
-            .unwrap();
+        let (_, nodes) = observed(&plan(&network, Options { observed: true, ..Options::default() }), &input);
+        let all = network.graph().nodes();
+        let pooling = all.iter().position(|node| node.kind() == "global_average_pool").unwrap();
+        let backbone = network.clone().backbone().unwrap();
+        assert_eq!(backbone.graph().nodes().len(), pooling, "{}", network.name());
+        assert_eq!(backbone.output(), all[pooling].input(), "{}", network.name());
         for fusion in [Fusion::Auto, Fusion::Strips(2)] {
             let options = Options { fusion, ..Options::default() };
-            let features = logits(&plan(network.clone().backbone(), options), &input);
-            common::assert_same(&features, &want, None, &format!("{}, {fusion:?}", network.name()));
+            let features = logits(&plan(&backbone, options), &input);
+            common::assert_same(&features, &nodes[pooling - 1], None, &format!("{}, {fusion:?}", network.name()));
         }
     }
 }
@@ -304,7 +279,7 @@ fn bits_are_those_of_the_committed_hashes() {
     let mut wrong = Vec::new();
     let mut check = |name: &str, network: &Network| {
         for isa in every_isa().iter().map(|kernels| kernels.isa()).filter(|&isa| exact(isa)) {
-            let got = logits(&plan(network.clone(), Options { isa: Some(isa), ..Options::default() }), &image(network));
+            let got = logits(&plan(network, Options { isa: Some(isa), ..Options::default() }), &image(network));
             let hash = format!("{:016x}", hash_of_bits(&got));
             if committed.get(name) != Some(&hash.as_str()) {
                 println!("{name},{hash} on {isa}");
@@ -368,64 +343,90 @@ const MOBILENET_V2: [(f64, usize, u64, u64); 22] = [
 
 #[test]
 fn counts_are_the_published_ones() {
-    let v1 = MOBILENET_V1.map(|row| (Name::MobilenetV1, row));
-    let v2 = MOBILENET_V2.map(|row| (Name::MobilenetV2, row));
-    let xception = [(Name::Xception, (1.0, 299, 8_357_403_496, 22_855_952))];
+    let v1 = MOBILENET_V1.map(|row| (Architecture::MobilenetV1, row));
+    let v2 = MOBILENET_V2.map(|row| (Architecture::MobilenetV2, row));
+    let xception = [(Architecture::Xception, (1.0, 299, 8_357_403_496, 22_855_952))];
     for (name, (width, resolution, macs, params)) in v1.into_iter().chain(v2).chain(xception) {
         for flavor in [Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras] {
             let network = Network::new(name, &Config { width, resolution, flavor, ..Config::of(name) }).unwrap();
-            assert_eq!((network.macs(), network.params()), (macs, params), "{}", network.name());
+            let graph = network.graph();
+            assert_eq!((graph.macs(), graph.params()), (macs, params), "{}", network.name());
         }
     }
     let digits = network("mobilenet_mnist_0.5");
-    assert_eq!((digits.macs(), digits.params()), (99_403_776, 823_306));
+    assert_eq!((digits.graph().macs(), digits.graph().params()), (99_403_776, 823_306));
 }
 
 #[test]
 fn parameters_that_make_no_network_are_refused() {
     let of = |width, resolution, classes| {
-        let config = Config { width, resolution, classes, ..Config::of(Name::MobilenetV1) };
-        Network::new(Name::MobilenetV1, &config).map_err(|error| error.to_string())
+        let config = Config { width, resolution, classes, ..Config::of(Architecture::MobilenetV1) };
+        Network::new(Architecture::MobilenetV1, &config).map_err(|error| error.to_string())
     };
     assert!(of(0.0, 224, None).unwrap_err().contains("width 0: expected more than 0"));
     assert!(of(f64::NAN, 224, None).unwrap_err().contains("width NaN"));
     assert!(of(1.0, 0, None).unwrap_err().contains("resolution 0"));
     assert!(of(1.0, 1 << 20, None).unwrap_err().contains("8192"));
     assert!(of(1.0, 224, Some(0)).unwrap_err().contains("classes 0"));
-    let keras = Config { resolution: 5, flavor: Flavor::Keras, ..Config::of(Name::MobilenetV1) };
-    assert!(Network::new(Name::MobilenetV1, &keras).unwrap_err().to_string().contains("at least 32 pixels"));
+    let keras = Config { resolution: 5, flavor: Flavor::Keras, ..Config::of(Architecture::MobilenetV1) };
+    assert!(Network::new(Architecture::MobilenetV1, &keras).unwrap_err().to_string().contains("at least 32 pixels"));
 }
 
 #[test]
 fn a_run_refuses_what_does_not_fit() {
     let network = small_networks().remove(0);
-    let one = plan(network.clone(), Options::default());
+    let one = plan(&network, Options::default());
     let (input, mut output) = (image(&network), vec![0.0; 11]);
-    assert!(
-        one.run(&mut one.workspace().unwrap(), &input[1..], &mut output)
-            .unwrap_err()
-            .to_string()
-            .contains("28 x 28 x 1")
-    );
-    assert!(
-        one.run(&mut one.workspace().unwrap(), &input, &mut output[1..]).unwrap_err().to_string().contains("1 x 11")
-    );
-    let two = plan(network, Options { batch: 2, ..Options::default() });
-    assert!(
-        one.run(&mut two.workspace().unwrap(), &input, &mut output)
-            .unwrap_err()
-            .to_string()
-            .contains("Plan::workspace")
-    );
-    let observed = one.run_observed(&mut one.workspace().unwrap(), &input, &mut output, &mut |_, _| ());
-    assert!(observed.unwrap_err().to_string().contains("observed"));
+    let refused = |input: &[f32], output: &mut [f32]| {
+        one.run(&Serial, &mut one.workspace().unwrap(), input, output).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&input[1..], &mut output), "input: got 783 elements, expected 784 (1 x 28 x 28 x 1, NHWC)");
+    assert_eq!(refused(&input, &mut output[1..]), "output: got 10 elements, expected 11 (1 x 11)");
+    let two = plan(&network, Options { batch: 2, ..Options::default() });
+    let small = two.run(&Serial, &mut one.workspace().unwrap(), &input.repeat(2), &mut vec![0.0; 22]);
+    let (got, expected) = (one.workspace_len(), two.workspace_len());
+    let text = format!("workspace: got {got} elements, expected {expected} (make it with `Plan::workspace`)");
+    assert_eq!(small.unwrap_err().to_string(), text);
+    // One that is larger will do.
+    one.run(&Serial, &mut two.workspace().unwrap(), &input, &mut output).unwrap();
+    common::assert_same(&output, &logits(&one, &input), None, "a larger workspace");
+}
+
+/// Steps are shown always, outputs only by plans that have memory for them.
+#[test]
+fn only_observed_plans_show_outputs() {
+    #[derive(Default)]
+    struct Seen {
+        steps: Vec<usize>,
+        nodes: Vec<usize>,
+    }
+    impl Observer for Seen {
+        fn step(&mut self, index: usize, work: &mut dyn FnMut()) {
+            self.steps.push(index);
+            work();
+        }
+
+        fn output(&mut self, node: usize, _: &[View<'_>]) {
+            self.nodes.push(node);
+        }
+    }
+    let network = small_networks().remove(0);
+    let input = image(&network);
+    for observed in [false, true] {
+        let plan = plan(&network, Options { observed, ..Options::default() });
+        let (mut seen, mut output) = (Seen::default(), vec![0.0; 11]);
+        plan.run_observed(&Serial, &mut plan.workspace().unwrap(), &input, &mut output, &mut seen).unwrap();
+        assert_eq!(seen.steps, (0..plan.describe().count()).collect::<Vec<_>>());
+        let nodes = if observed { network.graph().nodes().len() } else { 0 };
+        assert_eq!(seen.nodes, (0..nodes).collect::<Vec<_>>());
+    }
 }
 
 #[test]
 fn an_unsupported_isa_is_refused() {
     for isa in Isa::ALL {
         let options = Options { isa: Some(isa), ..Options::default() };
-        let built = Plan::new(small_networks().remove(0), &HashWeights, options);
+        let built = small_networks().remove(0).plan(&HashWeights, &Serial, options);
         assert_eq!(built.is_ok(), Isa::supported().contains(&isa), "{isa}");
     }
     let error = "bogus".parse::<Isa>().unwrap_err().to_string();

@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::abort;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, sleep, yield_now};
@@ -25,8 +26,8 @@ fn watched(name: &'static str, test: impl FnOnce()) {
     drop(alive);
 }
 
-fn pool(threads: usize) -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool")
+fn pool(threads: usize) -> Arc<ThreadPool> {
+    Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool"))
 }
 
 /// Whether `done` comes true within `time`.
@@ -76,7 +77,7 @@ fn each_task_runs_once() {
         for threads in 1..=4 {
             let pool = pool(threads);
             for tasks in [0, 1, 2, 3, 4, 5, 64] {
-                let parallels: [&dyn Parallel; 2] = [&Serial, &Rayon::new(&pool)];
+                let parallels: [&dyn Parallel; 2] = [&Serial, &Rayon::new(pool.clone())];
                 for (parallel, context) in parallels.into_iter().zip(["serial", "rayon"]) {
                     let context = format!("{context}: {tasks} tasks on {threads} threads");
                     let counts = Counts::new(tasks);
@@ -95,7 +96,7 @@ fn the_work_of_no_tasks_is_done() {
     watched("the_work_of_no_tasks_is_done", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let parallels: [&dyn Parallel; 2] = [&Serial, &Rayon::new(&pool)];
+            let parallels: [&dyn Parallel; 2] = [&Serial, &Rayon::new(pool.clone())];
             for parallel in parallels {
                 enter(parallel, 0, || parallel.run(0, &|task| panic!("task {task} of none")));
                 // The run after it has its tasks.
@@ -112,7 +113,7 @@ fn tasks_run_on_the_threads_of_the_pool() {
     watched("tasks_run_on_the_threads_of_the_pool", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let parallel = Rayon::new(&pool);
+            let parallel = Rayon::new(pool.clone());
             let on_pool = |_| assert!(pool.current_thread_index().is_some_and(|index| index < threads));
             for tasks in [1, 2, 9] {
                 parallel.run(tasks, &on_pool);
@@ -140,7 +141,7 @@ const ROUND: Duration = Duration::from_secs(2);
 fn two_threads_share_the_tasks() {
     watched("two_threads_share_the_tasks", || {
         let pool = pool(2);
-        let parallel = Rayon::new(&pool);
+        let parallel = Rayon::new(pool.clone());
         let round = || {
             let met = AtomicUsize::new(0);
             enter(&parallel, 2, || {
@@ -169,7 +170,7 @@ fn a_second_run_does_without_the_first_ones_threads() {
     watched("a_second_run_does_without_the_first_ones_threads", || {
         // Two threads for the first run, which waits for the second, and one for that.
         let pool = pool(3);
-        let parallel = Rayon::new(&pool);
+        let parallel = Rayon::new(pool.clone());
         let (first, second) = (Counts::new(2), Counts::new(2));
         let (leads, over) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
@@ -203,7 +204,7 @@ fn runs_at_the_same_time_mix_no_tasks() {
     watched("runs_at_the_same_time_mix_no_tasks", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let parallels = [Rayon::new(&pool), Rayon::new(&pool)];
+            let parallels = [Rayon::new(pool.clone()), Rayon::new(pool.clone())];
             thread::scope(|scope| {
                 for run in 0..4 {
                     let parallel = &parallels[run % 2];
@@ -229,7 +230,7 @@ fn runs_nest() {
     watched("runs_nest", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let (outer, other) = (Rayon::new(&pool), Rayon::new(&pool));
+            let (outer, other) = (Rayon::new(pool.clone()), Rayon::new(pool.clone()));
             for inner in [&outer, &other] {
                 let counts = Counts::new(3);
                 let nested = |_| inner.run(3, &|task| counts.count(task));
@@ -251,7 +252,7 @@ fn runs_nest() {
 /// Lets the tasks of one run panic on the thread that leads it, or on another one, until that has happened.
 fn a_panic_on(leader: bool) {
     let pool = pool(2);
-    let parallel = Rayon::new(&pool);
+    let parallel = Rayon::new(pool.clone());
     let round = || {
         let (begun, ended, panicked) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let run = || {
@@ -301,7 +302,7 @@ fn a_panic_comes_out_of_the_run() {
     watched("a_panic_comes_out_of_the_run", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let parallel = Rayon::new(&pool);
+            let parallel = Rayon::new(pool.clone());
             for planted in [0, 3, 7] {
                 let task = |task| assert!(task != planted, "planted");
                 let outside = || parallel.run(8, &task);
@@ -324,7 +325,7 @@ fn a_panic_that_was_caught_is_over() {
     watched("a_panic_that_was_caught_is_over", || {
         for threads in 1..=3 {
             let pool = pool(threads);
-            let parallel = Rayon::new(&pool);
+            let parallel = Rayon::new(pool);
             let counts = Counts::new(8);
             enter(&parallel, 8, || {
                 for planted in 0..8 {
@@ -335,5 +336,30 @@ fn a_panic_that_was_caught_is_over() {
             });
             counts.assert_each(8, &format!("{threads} threads"));
         }
+    });
+}
+
+/// A pool that is given away lives as long as its `Rayon`, on whatever thread that is.
+#[test]
+fn a_pool_may_be_given_away() {
+    watched("a_pool_may_be_given_away", || {
+        let parallel = Rayon::new(ThreadPoolBuilder::new().num_threads(2).build().expect("a pool"));
+        assert_eq!(parallel.threads(), 2);
+        let parallel = thread::spawn(move || {
+            let counts = Counts::new(5);
+            enter(&parallel, 5, || parallel.run(5, &|task| counts.count(task)));
+            counts.assert_each(1, "on another thread");
+            parallel
+        });
+        let parallel = parallel.join().expect("no panic");
+        let counts = Counts::new(5);
+        parallel.run(5, &|task| counts.count(task));
+        counts.assert_each(1, "back again");
+        // One that is shared outlives the caller's handle.
+        let shared = pool(3);
+        let parallel = Rayon::new(shared.clone());
+        drop(shared);
+        enter(&parallel, 5, || parallel.run(5, &|task| counts.count(task)));
+        counts.assert_each(2, "without the caller's handle");
     });
 }

@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use sepconv::elementwise::softmax;
-use sepconv::net::{Flavor, Name, Network};
-use sepconv::weights::SafetensorsWeights;
-use sepconv::{Options, Plan};
+use sepconv::Options;
+use sepconv::models::{self, Architecture, Flavor, WeightFile};
+use sepconv::ops::softmax;
+use sepconv::parallel::Serial;
 #[path = "../examples/common/preprocess/mod.rs"]
 #[allow(dead_code)]
 mod preprocess;
@@ -30,9 +30,7 @@ fn models() -> Option<PathBuf> {
 fn probabilities(weights: &str, photos: &[PathBuf]) -> Option<Vec<Vec<f32>>> {
     let folder = models()?;
     let bytes = fs::read(folder.join(weights)).unwrap();
-    let file = SafetensorsWeights::new(&bytes).unwrap();
-    let name = file.network().unwrap();
-    let network = Network::new(name, &file.config(name).unwrap()).unwrap();
+    let (network, file) = models::load(&bytes).unwrap();
     let recipe: Recipe = file.metadata("sepconv.preprocess").unwrap().parse().unwrap();
     let resolution = network.input().height as u32;
     let images: Vec<Vec<f32>> = photos
@@ -40,9 +38,9 @@ fn probabilities(weights: &str, photos: &[PathBuf]) -> Option<Vec<Vec<f32>>> {
         .map(|photo| recipe.apply(&load(folder.join("photos").join(photo)).unwrap(), resolution).unwrap())
         .collect();
     let run = |input: &[f32], options: Options| {
-        let plan = Plan::new(network.clone(), &file, options).unwrap();
+        let plan = network.plan(&*file, &Serial, options).unwrap();
         let mut logits = vec![0.0; plan.output_len()];
-        plan.run(&mut plan.workspace().unwrap(), input, &mut logits).unwrap();
+        plan.run(&Serial, &mut plan.workspace().unwrap(), input, &mut logits).unwrap();
         logits
     };
     let together = run(&images.concat(), Options { batch: images.len(), ..Options::default() });
@@ -136,13 +134,13 @@ fn the_files_say_what_they_are() {
     let Some(folder) = models() else { return };
     let config = |file: &str| {
         let bytes = fs::read(folder.join(file)).unwrap();
-        let file = SafetensorsWeights::new(&bytes).unwrap();
-        let name = file.network().unwrap();
+        let file = WeightFile::new(&bytes).unwrap();
+        let name = file.architecture().unwrap();
         (name, file.config(name).unwrap())
     };
     let (name, imagenet) = config("mobilenet_v2.safetensors");
-    assert_eq!((name, imagenet.width, imagenet.resolution), (Name::MobilenetV2, 1.0, 224));
+    assert_eq!((name, imagenet.width, imagenet.resolution), (Architecture::MobilenetV2, 1.0, 224));
     let (name, person) = config("person.safetensors");
-    assert_eq!((name, person.width, person.resolution, person.classes), (Name::MobilenetV1, 0.25, 96, Some(2)));
+    assert_eq!((name, person.width, person.resolution, person.classes), (Architecture::MobilenetV1, 0.25, 96, Some(2)));
     assert_eq!((imagenet.flavor, person.flavor), (Flavor::Torch, Flavor::Keras));
 }

@@ -1,15 +1,39 @@
 //! What a plan says of its memory and its steps, and what it takes.
 
-use sepconv::net::{Config, Name, Network};
-use sepconv::parallel::Serial;
-use sepconv::weights::{HashWeights, fold};
-use sepconv::{Fusion, Options, Plan};
+mod common;
+
+use common::OnOutput;
+use sepconv::models::{Architecture, Config, Network};
+use sepconv::parallel::{Parallel, Serial};
+use sepconv::weights::HashWeights;
+use sepconv::{Fusion, Observer, Options, Plan, View};
 
 /// A MobileNet of at most 28 x 28 pixels and few channels.
+fn network() -> Network {
+    let config = Config { width: 0.05, resolution: 28, ..Config::of(Architecture::MobilenetV1) };
+    Network::new(Architecture::MobilenetV1, &config).unwrap()
+}
+
 fn plan(options: Options) -> Result<Plan, String> {
-    let config = Config { width: 0.05, resolution: 28, ..Config::of(Name::MobilenetV1) };
-    let network = Network::new(Name::MobilenetV1, &config).unwrap();
-    Plan::new(network, &HashWeights, options).map_err(|error| error.to_string())
+    network().plan(&HashWeights, &Serial, options).map_err(|error| error.to_string())
+}
+
+/// Any number of threads, whose tasks this one runs.
+struct Threads(usize);
+
+// SAFETY: one task after the other.
+unsafe impl Parallel for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
+        work();
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
 }
 
 /// The image with the first layer's output, 28x28x3 and 14x14x8, is more than any two of the other tensors: of those the
@@ -30,24 +54,27 @@ fn batch_and_threads_have_a_limit() {
         let plan = plan(Options { batch, ..Options::default() }).unwrap();
         assert_eq!((plan.batch(), plan.input_len()), (batch, batch * 28 * 28 * 3));
     }
-    let threads = plan(Options { threads: LARGEST, ..Options::default() }).unwrap();
-    assert_eq!((threads.batch(), threads.threads()), (1, LARGEST));
-    for beyond in [LARGEST + 1, usize::MAX] {
-        for options in
-            [Options { batch: beyond, ..Options::default() }, Options { threads: beyond, ..Options::default() }]
-        {
-            let error = plan(options).unwrap_err();
-            assert!(error.contains(&beyond.to_string()) && error.contains("at most 65536"), "{error}");
-        }
+    // More threads than are ever used count as so many.
+    for (threads, counted) in [(0, 1), (1, 1), (LARGEST, LARGEST), (LARGEST + 1, LARGEST), (usize::MAX, LARGEST)] {
+        let plan = network().plan(&HashWeights, &Threads(threads), Options::default()).unwrap();
+        assert_eq!((plan.batch(), plan.threads()), (1, counted));
+        assert!(plan.describe().all(|step| (1..=counted).contains(&step.tasks)));
     }
-    let none = plan(Options { batch: 0, threads: 0, ..Options::default() }).unwrap();
+    for beyond in [LARGEST + 1, usize::MAX] {
+        let error = plan(Options { batch: beyond, ..Options::default() }).unwrap_err();
+        assert_eq!(error, format!("batch: got {beyond}, expected at most 65536"));
+        let other = plan(Options::default()).unwrap().with_batch(beyond).unwrap_err();
+        assert_eq!(other.to_string(), error);
+    }
+    let none = plan(Options { batch: 0, ..Options::default() }).unwrap();
     assert_eq!((none.batch(), none.threads()), (1, 1));
+    assert_eq!(none.with_batch(0).unwrap().batch(), 1);
 }
 
 /// With all that there is to count: inverted residuals, a shortcut, batches.
 fn inverted() -> Network {
-    let config = Config { width: 0.35, resolution: 40, classes: Some(9), ..Config::of(Name::MobilenetV2) };
-    Network::new(Name::MobilenetV2, &config).unwrap()
+    let config = Config { width: 0.35, resolution: 40, classes: Some(9), ..Config::of(Architecture::MobilenetV2) };
+    Network::new(Architecture::MobilenetV2, &config).unwrap()
 }
 
 #[test]
@@ -56,53 +83,119 @@ fn steps_count_what_they_compute_and_move() {
     for (fusion, low_memory) in
         [(Fusion::Auto, false), (Fusion::Off, false), (Fusion::Off, true), (Fusion::Strips(2), false)]
     {
-        let options = Options { batch, fusion, low_memory, threads: 2, ..Options::default() };
-        let plan = Plan::new(network.clone(), &HashWeights, options).unwrap();
+        let options = Options { batch, fusion, low_memory, ..Options::default() };
+        let plan = network.plan(&HashWeights, &Threads(2), options).unwrap();
         let macs: u64 = plan.describe().map(|step| step.macs).sum();
-        assert_eq!(macs, batch as u64 * network.macs(), "{fusion:?}, {low_memory}");
-        assert!(plan.describe().all(|step| step.layers.len() == step.kernels.len()));
+        assert_eq!(macs, batch as u64 * network.graph().macs(), "{fusion:?}, {low_memory}");
+        assert!(plan.describe().all(|step| step.nodes.len() == step.kernels.len()));
     }
-    let folded = fold(&network, &HashWeights).unwrap();
-    let plan =
-        Plan::from_folded(network.clone(), &folded, Options { batch, observed: true, ..Options::default() }).unwrap();
-    let (steps, layers) = (plan.describe().collect::<Vec<_>>(), network.layers());
-    assert_eq!(steps.len(), layers.len());
-    for ((step, layer), folded) in steps.iter().zip(layers).zip(&folded) {
-        assert_eq!(step.layers, [&layer.name]);
-        assert_eq!((Some(step.input), step.output), (network.shape(layer.input), layer.output), "{}", layer.name);
-        let shapes = [Some(layer.input), layer.residual].into_iter().flatten().filter_map(|at| network.shape(at));
-        let tensors: usize = shapes.chain([layer.output]).map(|shape| shape.len()).sum();
+    let graph = network.graph();
+    let folded = network.fold(&HashWeights).unwrap();
+    let options = Options { batch, observed: true, ..Options::default() };
+    let plan = Plan::from_folded(graph, &folded, &Serial, options).unwrap();
+    let steps = plan.describe().collect::<Vec<_>>();
+    assert_eq!(steps.len(), graph.nodes().len());
+    for ((step, node), folded) in steps.iter().zip(graph.nodes()).zip(&folded) {
+        assert_eq!(step.nodes.iter().map(|node| node.name()).collect::<Vec<_>>(), [node.name()]);
+        assert_eq!((step.input, step.output), (node.input(), node.output()), "{}", node.name());
+        // An addition reads two tensors of the shape that it writes.
+        let residual = if node.kind() == "add" { node.input().len() } else { 0 };
+        let tensors = node.input().len() + residual + node.output().len();
         let weights = folded.as_ref().map_or(0, |folded| folded.weights.len() + folded.bias.len());
-        assert_eq!(step.bytes, 4 * (batch * tensors + weights) as u64, "{}", layer.name);
+        assert_eq!(step.bytes, 4 * (batch * tensors + weights) as u64, "{}", node.name());
+        assert_eq!(step.macs, batch as u64 * node.macs(), "{}", node.name());
+        assert_eq!(step.tasks, 1, "{}", node.name());
     }
-    assert!(layers.iter().any(|layer| layer.residual.is_some()));
+    assert!(graph.nodes().iter().any(|node| node.kind() == "add"));
+    // Folded into the convolution before it, the residual is still read.
+    let plan =
+        network.plan(&HashWeights, &Serial, Options { batch, fusion: Fusion::Off, ..Options::default() }).unwrap();
+    let added = |step: &sepconv::Description<'_>| {
+        let node = step.nodes[0];
+        let weights = folded[graph.nodes().iter().position(|other| other.name() == node.name()).unwrap()].as_ref();
+        let weights = weights.map_or(0, |folded| folded.weights.len() + folded.bias.len());
+        step.bytes - 4 * (batch * (node.input().len() + node.output().len()) + weights) as u64
+    };
+    let residuals: Vec<u64> = plan.describe().map(|step| added(&step)).collect();
+    let expected = graph.nodes().iter().filter(|node| node.kind() == "add").map(|node| 4 * batch * node.output().len());
+    assert_eq!(residuals.iter().sum::<u64>(), expected.sum::<usize>() as u64);
 }
 
+/// Notes the steps, and calls their work so often.
+struct Steps(Vec<usize>, usize);
+
+impl Observer for Steps {
+    fn step(&mut self, index: usize, work: &mut dyn FnMut()) {
+        self.0.push(index);
+        (0..self.1).for_each(|_| work());
+    }
+}
+
+/// Whether the observer calls the work never, once or more often.
 #[test]
-fn a_timed_run_is_a_run() {
+fn an_observed_run_is_a_run() {
     let network = inverted();
     let shape = network.input();
     let image = HashWeights::image(shape.height, shape.width, shape.channels).unwrap();
-    let plan = Plan::new(network, &HashWeights, Options::default()).unwrap();
-    let (mut want, mut got) = (vec![0.0; plan.output_len()], vec![0.0; plan.output_len()]);
-    plan.run(&mut plan.workspace().unwrap(), &image, &mut want).unwrap();
-    let mut steps = Vec::new();
-    let time = &mut |step, work: &mut dyn FnMut()| {
-        steps.push(step);
-        work();
+    for observed in [false, true] {
+        let options = Options { observed, ..Options::default() };
+        let plan = network.plan(&HashWeights, &Serial, options).unwrap();
+        let mut want = vec![0.0; plan.output_len()];
+        plan.run(&Serial, &mut plan.workspace().unwrap(), &image, &mut want).unwrap();
+        for calls in 0..=2 {
+            let (mut got, mut steps) = (vec![f32::NAN; plan.output_len()], Steps(Vec::new(), calls));
+            plan.run_observed(&Serial, &mut plan.workspace().unwrap(), &image, &mut got, &mut steps).unwrap();
+            assert_eq!(steps.0, (0..plan.describe().count()).collect::<Vec<_>>());
+            assert_eq!(got, want);
+        }
+        let (mut got, mut steps) = (vec![f32::NAN; plan.output_len()], Steps(Vec::new(), 1));
+        let short = plan.run_observed(&Serial, &mut plan.workspace().unwrap(), &image[1..], &mut got, &mut steps);
+        let (got, want) = (image.len() - 1, image.len());
+        let text = format!("input: got {got} elements, expected {want} (1 x 40 x 40 x 3, NHWC)");
+        assert_eq!(short.unwrap_err().to_string(), text);
+        assert!(steps.0.is_empty(), "a run that is refused has no steps");
+    }
+}
+
+/// The output of a node is shown after its step, with all images of the batch.
+#[test]
+fn observers_see_all_images() {
+    let network = inverted();
+    let shape = network.input();
+    let image = HashWeights::image(shape.height, shape.width, shape.channels).unwrap();
+    let backwards: Vec<f32> = image.iter().rev().copied().collect();
+    let options = Options { observed: true, ..Options::default() };
+    let outputs = |batch: usize, image: &[f32]| {
+        let plan = network.plan(&HashWeights, &Serial, Options { batch, ..options }).unwrap();
+        let (mut logits, mut seen) = (vec![0.0; plan.output_len()], Vec::new());
+        let mut observer = OnOutput(|node, images: &[View<'_>]| {
+            seen.push((node, images.iter().map(|&image| common::values(image)).collect::<Vec<_>>()));
+        });
+        plan.run_observed(&Serial, &mut plan.workspace().unwrap(), image, &mut logits, &mut observer).unwrap();
+        assert_eq!(
+            seen.iter().map(|(node, _)| *node).collect::<Vec<_>>(),
+            (0..plan.describe().count()).collect::<Vec<_>>()
+        );
+        let nodes: Vec<Vec<Vec<f32>>> = seen.into_iter().map(|(_, images)| images).collect();
+        assert_eq!(nodes.last().unwrap().concat(), logits);
+        nodes
     };
-    plan.run_timed(&Serial, &mut plan.workspace().unwrap(), &image, &mut got, time).unwrap();
-    assert_eq!(steps, (0..plan.describe().count()).collect::<Vec<_>>());
-    assert_eq!(got, want);
-    let short = plan.run_timed(&Serial, &mut plan.workspace().unwrap(), &image[1..], &mut got, &mut |_, _| ());
-    assert!(short.unwrap_err().to_string().contains("input"));
+    let (first, second) = (outputs(1, &image), outputs(1, &backwards));
+    let both = outputs(2, &[&image[..], &backwards].concat());
+    for ((both, first), second) in both.iter().zip(&first).zip(&second) {
+        assert_eq!(both, &[&first[..], second].concat());
+    }
 }
 
 #[test]
 fn weights_of_another_network_are_refused() {
-    let (network, other) = (inverted(), plan(Options::default()).unwrap().network().clone());
-    let folded = fold(&other, &HashWeights).unwrap();
-    assert!(Plan::from_folded(network.clone(), &folded, Options::default()).is_err());
-    let none = Plan::from_folded(network, &[], Options::default()).unwrap_err().to_string();
-    assert!(none.contains("got none, expected folded weights"), "{none}");
+    let (network, other) = (inverted(), network());
+    let folded = other.fold(&HashWeights).unwrap();
+    let refused = |folded| {
+        let plan = Plan::from_folded(network.graph(), folded, &Serial, Options::default());
+        plan.unwrap_err().to_string()
+    };
+    let error = refused(&folded);
+    assert!(error.starts_with("conv1: "), "{error}");
+    assert_eq!(refused(&[]), "conv1: folded weights: got none, expected those of `weights::fold`");
 }

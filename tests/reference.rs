@@ -3,9 +3,7 @@
 mod common;
 
 use common::{Kind, Numbers, abs};
-use sepconv::Clamp;
-use sepconv::depthwise::Padding;
-use sepconv::reference::{self, Window};
+use sepconv::{Clamp, Padding, Shape, Window, reference};
 
 /// |got - exact| <= (depth + 2) * epsilon * magnitude, for each output.
 fn assert_near(got: &[f32], exact: &[f64], magnitude: &[f32], depth: usize) {
@@ -22,8 +20,8 @@ fn pointwise_is_a_matrix_product() {
     let mut numbers = Numbers(3);
     let (a, b, bias) =
         (numbers.take(m * k, Kind::Floats), numbers.take(n * k, Kind::Floats), numbers.take(n, Kind::Floats));
-    let got = reference::pointwise(&a, (m, k, n), &b, &bias, None, Clamp::NONE);
-    let magnitude = reference::pointwise(&abs(&a), (m, k, n), &abs(&b), &abs(&bias), None, Clamp::NONE);
+    let got = reference::pointwise(&a, (m, k, n), (&b, &bias), None, Clamp::NONE);
+    let magnitude = reference::pointwise(&abs(&a), (m, k, n), (&abs(&b), &abs(&bias)), None, Clamp::NONE);
     let exact: Vec<f64> = (0..m * n)
         .map(|index| {
             let (i, j) = (index / n, index % n);
@@ -56,9 +54,9 @@ fn convolutions_are_sums_over_the_window() {
     let bias = numbers.take(channels.max(outputs), Kind::Floats);
     for stride in [1, 2] {
         for padding in [Padding::default(), Padding::all(1), Padding { top: 0, bottom: 1, left: 2, right: 0 }] {
-            let window = Window { size: (3, 3), stride, padding };
-            let shape = (height, width, channels);
-            let (out_height, out_width) = padding.output((height, width), (3, 3), stride).unwrap();
+            let window = Window::square(3).stride(stride).padding(padding);
+            let shape = Shape::new(height, width, channels);
+            let (out_height, out_width) = window.output(height, width).unwrap();
             // The image with its padding as zeros: finite inputs make skipping and multiplying by zero the same.
             let at = |y: usize, x: usize, c: usize| match (y.checked_sub(padding.top), x.checked_sub(padding.left)) {
                 (Some(y), Some(x)) if y < height && x < width => f64::from(input[(y * width + x) * channels + c]),
@@ -73,7 +71,7 @@ fn convolutions_are_sums_over_the_window() {
                 .map(|(y, x, c)| f64::from(bias[c]) + sum(y, x, c, &weights[c * 9..][..9]))
                 .collect();
             let dw = |input: &[f32], weights: &[f32], bias: &[f32]| {
-                reference::depthwise(input, shape, window, None, (weights, bias), None, Clamp::NONE)
+                reference::depthwise(input, shape, &window, None, (weights, bias), None, Clamp::NONE)
             };
             assert_near(&dw(&input, &weights, &bias), &dw_exact, &dw(&abs(&input), &abs(&weights), &abs(&bias)), 9);
 
@@ -85,7 +83,7 @@ fn convolutions_are_sums_over_the_window() {
                 .map(|(y, x, j)| f64::from(bias[j]) + of_output(y, x, j))
                 .collect();
             let conv = |input: &[f32], weights: &[f32], bias: &[f32]| {
-                reference::conv(input, shape, window, outputs, (weights, bias), None, Clamp::NONE)
+                reference::conv(input, shape, &window, outputs, (weights, bias), None, Clamp::NONE)
             };
             let magnitude = conv(&abs(&input), &abs(&weights), &abs(&bias));
             assert_near(&conv(&input, &weights, &bias), &exact, &magnitude, 9 * channels);

@@ -4,14 +4,14 @@
 mod common;
 
 use common::{Kind, Numbers};
-use sepconv::conv::{ConvShape, PackedConv};
-use sepconv::depthwise::{PackedDepthwise, Padding};
-use sepconv::elementwise::{add, global_average_pool, max_pool, softmax};
-use sepconv::net::{Config, Name, Network};
-use sepconv::pointwise::PackedPointwise;
-use sepconv::reference::{self, Window};
+use sepconv::models::{Architecture, Config, Network};
+use sepconv::ops::{
+    Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Pointwise, PointwiseParams, add, average_pool, clamp,
+    global_average_pool, max_pool, softmax,
+};
+use sepconv::parallel::Serial;
 use sepconv::weights::HashWeights;
-use sepconv::{Clamp, Epilogue, Fusion, Isa, Kernels, Layout, Options, Plan, View, ViewMut, select};
+use sepconv::{Clamp, Fusion, Isa, Kernels, Layout, Options, Padding, Shape, View, ViewMut, Window, reference};
 
 fn kernels() -> &'static Kernels {
     Isa::Portable.kernels().unwrap()
@@ -35,7 +35,8 @@ struct Image {
 }
 
 impl Image {
-    fn new(numbers: &mut Numbers, (height, width, channels): (usize, usize, usize), pixel: usize, row: usize) -> Self {
+    fn new(numbers: &mut Numbers, shape: impl Into<Shape>, pixel: usize, row: usize) -> Self {
+        let Shape { height, width, channels } = shape.into();
         let pixel_stride = channels + pixel;
         let layout =
             Layout { pixel_stride, row_stride: width * pixel_stride + row, ..Layout::tight(height, width, channels) };
@@ -68,19 +69,26 @@ fn depthwise() {
     let mut numbers = Numbers(1);
     for (stride, shape) in [(1, (1, 1, 1)), (1, (3, 6, 17)), (2, (4, 5, 3)), (2, (2, 2, 16)), (1, (3, 3, 0))] {
         for padding in [Padding::all(1), Padding { top: 2, bottom: 0, left: 2, right: 1 }] {
-            let Some((height, width)) = padding.output((shape.0, shape.1), (3, 3), stride) else { continue };
+            let window = Window::square(3).stride(stride).padding(padding);
+            let Some((height, width)) = window.output(shape.0, shape.1) else { continue };
             let (input, channels) = (Image::new(&mut numbers, shape, 3, 5), shape.2);
             let residual = Image::new(&mut numbers, (height, width, channels), 1, 2);
             let mut output = Image::new(&mut numbers, (height, width, channels), 2, 7);
             let (weights, bias) = (numbers.take(9 * channels, Kind::Floats), numbers.take(channels, Kind::Floats));
-            let packed =
-                PackedDepthwise::new(select::depthwise(kernels(), stride).unwrap(), channels, &weights, &bias).unwrap();
+            let params = DepthwiseParams { input_lo: Some(0.0), ..DepthwiseParams::new(channels, window) };
+            let packed = Depthwise::new(kernels(), params, &weights, &bias).unwrap();
             let epilogue = Epilogue { residual: Some(residual.view()), clamp: Clamp::RELU6 };
-            packed.run(padding, Some(0.0), input.view(), epilogue, output.view_mut()).unwrap();
-            let window = Window { size: (3, 3), stride, padding };
+            packed.run(input.view(), epilogue, output.view_mut()).unwrap();
             let (parameters, residual) = ((&weights[..], &bias[..]), Some(&residual.values[..]));
-            let want =
-                reference::depthwise(&input.values, shape, window, Some(0.0), parameters, residual, Clamp::RELU6);
+            let want = reference::depthwise(
+                &input.values,
+                shape.into(),
+                &window,
+                Some(0.0),
+                parameters,
+                residual,
+                Clamp::RELU6,
+            );
             assert_same(&output.read(), &want, &format!("{shape:?}, stride {stride}, {padding:?}"));
         }
     }
@@ -94,12 +102,11 @@ fn pointwise() {
         let residual = Image::new(&mut numbers, (height, width, n), 1, 2);
         let mut output = Image::new(&mut numbers, (height, width, n), 2, 7);
         let (weights, bias) = (numbers.take(n * k, Kind::Floats), numbers.take(n, Kind::Floats));
-        let kernel = select::pointwise(kernels(), height * width, k, n).unwrap();
-        let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).unwrap();
+        let packed = Pointwise::new(kernels(), PointwiseParams::new(k, n), height * width, &weights, &bias).unwrap();
         let epilogue = Epilogue { residual: Some(residual.view()), clamp: Clamp::RELU };
-        packed.run(1, input.view(), epilogue, output.view_mut()).unwrap();
+        packed.run(input.view(), epilogue, output.view_mut()).unwrap();
         let shape = (height * width, k, n);
-        let want = reference::pointwise(&input.values, shape, &weights, &bias, Some(&residual.values), Clamp::RELU);
+        let want = reference::pointwise(&input.values, shape, (&weights, &bias), Some(&residual.values), Clamp::RELU);
         assert_same(&output.read(), &want, &format!("{height}x{width}x{k} to {n}"));
     }
 }
@@ -110,19 +117,18 @@ fn conv() {
     for (shape, n, size, stride) in [((1, 1, 1), 1, (1, 1), 1), ((5, 4, 3), 17, (3, 2), 2), ((3, 3, 2), 16, (3, 3), 1)]
     {
         for padding in [Padding::default(), Padding::all(size.1 - 1)] {
-            let (height, width) = padding.output((shape.0, shape.1), size, stride).unwrap();
+            let window = Window::new(size.0, size.1).stride(stride).padding(padding);
+            let (height, width) = window.output(shape.0, shape.1).unwrap();
             let input = Image::new(&mut numbers, shape, 3, 5);
             let residual = Image::new(&mut numbers, (height, width, n), 1, 2);
             let mut output = Image::new(&mut numbers, (height, width, n), 2, 7);
             let weights = numbers.take(n * shape.2 * size.0 * size.1, Kind::Floats);
             let bias = numbers.take(n, Kind::Floats);
-            let conv = ConvShape { window: size, stride, inputs: shape.2, outputs: n };
-            let packed = PackedConv::new(select::conv(kernels()).unwrap(), conv, &weights, &bias).unwrap();
+            let packed = Conv::new(kernels(), ConvParams::new(shape.2, n, window), &weights, &bias).unwrap();
             let epilogue = Epilogue { residual: Some(residual.view()), clamp: Clamp::NONE };
-            packed.run(padding, input.view(), epilogue, output.view_mut()).unwrap();
-            let window = Window { size, stride, padding };
+            packed.run(input.view(), epilogue, output.view_mut()).unwrap();
             let (parameters, residual) = ((&weights[..], &bias[..]), Some(&residual.values[..]));
-            let want = reference::conv(&input.values, shape, window, n, parameters, residual, Clamp::NONE);
+            let want = reference::conv(&input.values, shape.into(), &window, n, parameters, residual, Clamp::NONE);
             assert_same(&output.read(), &want, &format!("{shape:?} to {n}, window {size:?}, {padding:?}"));
         }
     }
@@ -136,9 +142,17 @@ fn elementwise() {
     add(a.view(), b.view(), Clamp::RELU, sum.view_mut()).unwrap();
     assert_same(&sum.read(), &reference::add(&a.values, &b.values, Clamp::RELU), "add");
     let mut pooled = Image::new(&mut numbers, (2, 3, 7), 1, 0);
-    max_pool(Padding::all(1), a.view(), pooled.view_mut()).unwrap();
-    let window = Window { size: (3, 3), stride: 2, padding: Padding::all(1) };
-    assert_same(&pooled.read(), &reference::max_pool(&a.values, (3, 5, 7), window), "max_pool");
+    let (window, shape) = (Window::square(3).stride(2).symmetric(), Shape::new(3, 5, 7));
+    max_pool(window, a.view(), pooled.view_mut()).unwrap();
+    assert_same(&pooled.read(), &reference::max_pool(&a.values, shape, &window), "max_pool");
+    for count_padding in [false, true] {
+        average_pool(window, count_padding, a.view(), pooled.view_mut()).unwrap();
+        let want = reference::average_pool(&a.values, shape, &window, count_padding);
+        assert_same(&pooled.read(), &want, "average_pool");
+    }
+    clamp(a.view(), Clamp::RELU, sum.view_mut()).unwrap();
+    let want: Vec<f32> = a.values.iter().map(|&x| reference::clamp(x, Clamp::RELU)).collect();
+    assert_same(&sum.read(), &want, "clamp");
     let mut mean = [0.0; 7];
     global_average_pool(a.view(), &mut mean).unwrap();
     assert_same(&mean, &reference::global_average_pool(&a.values, 7), "global_average_pool");
@@ -148,15 +162,15 @@ fn elementwise() {
 
 #[test]
 fn a_network() {
-    let config = Config { width: 0.01, resolution: 5, classes: Some(3), ..Config::of(Name::Digits) };
-    let network = Network::new(Name::Digits, &config).unwrap();
+    let config = Config { width: 0.01, resolution: 5, classes: Some(3), ..Config::of(Architecture::Digits) };
+    let network = Network::new(Architecture::Digits, &config).unwrap();
     let image = HashWeights::image(5, 5, 1).unwrap();
     let mut all = Vec::new();
     for (fusion, low_memory) in [(Fusion::Off, false), (Fusion::Strips(1), false), (Fusion::Auto, true)] {
         let options = Options { isa: Some(Isa::Portable), fusion, low_memory, ..Options::default() };
-        let plan = Plan::new(network.clone(), &HashWeights, options).unwrap();
+        let plan = network.plan(&HashWeights, &Serial, options).unwrap();
         let mut output = vec![f32::NAN; plan.output_len()];
-        plan.run(&mut plan.workspace().unwrap(), &image, &mut output).unwrap();
+        plan.run(&Serial, &mut plan.workspace().unwrap(), &image, &mut output).unwrap();
         assert!(output.iter().all(|logit| logit.is_finite()));
         all.push(output);
     }

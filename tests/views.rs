@@ -1,16 +1,30 @@
 //! Which layouts a view takes.
 
-use sepconv::{Layout, View, ViewMut};
+use sepconv::{Batch, BatchMut, Layout, View, ViewMut};
 
 /// Two rows of three pixels of four channels, with gaps after both.
 const GAPPED: Layout = Layout { height: 2, width: 3, channels: 4, pixel_stride: 5, row_stride: 17 };
 
-/// What `View::new` and `ViewMut::new` say of `length` elements: the same.
+/// What `View::new` and `ViewMut::new` say of `length` elements: the same. Those of an address know no length, and a batch
+/// of one image takes what a view takes.
 fn view(length: usize, layout: Layout) -> Result<(), String> {
     let mut data = vec![0.0; length];
     let shared = View::new(&data, layout).map(|view| assert_eq!(view.layout(), layout));
     let unique = ViewMut::new(&mut data, layout).map(|view| assert_eq!(view.layout(), layout));
     assert_eq!(shared, unique, "{layout:?}");
+    let batch = Batch::new(&data, layout, 0, 1).map(|batch| assert_eq!((batch.layout(), batch.count()), (layout, 1)));
+    let unique = BatchMut::new(&mut data, layout, 0, 1).map(|batch| assert_eq!(batch.layout(), layout));
+    assert_eq!((batch.is_ok(), &unique), (shared.is_ok(), &batch), "{layout:?}");
+    // SAFETY: where the layout is well formed, the memory holds it, or nothing is read.
+    let raw = unsafe { View::from_raw(data.as_ptr(), layout).map(|view| assert_eq!(view.layout(), layout)) };
+    // SAFETY: as above.
+    let unique = unsafe { ViewMut::from_raw(data.as_mut_ptr(), layout).map(|view| assert_eq!(view.layout(), layout)) };
+    assert_eq!(raw, unique, "{layout:?}");
+    assert_eq!(raw.is_ok(), layout.extent().is_some(), "{layout:?}");
+    assert_eq!(shared.is_ok(), layout.extent().is_some_and(|extent| extent <= length), "{layout:?}");
+    if layout.extent().is_none() {
+        assert_eq!(raw, shared);
+    }
     shared.map_err(|error| error.to_string())
 }
 
@@ -65,4 +79,59 @@ fn pixels_lie_where_the_strides_say() {
     assert_eq!(shared.pixel(0, 1), [5.0, 6.0, 7.0, 8.0]);
     ViewMut::new(&mut data, GAPPED).unwrap().pixel_mut(1, 0).fill(-1.0);
     assert_eq!(data[16..22], [16.0, -1.0, -1.0, -1.0, -1.0, 21.0]);
+}
+
+/// Two images of `GAPPED`, the second 40 elements after the first.
+#[test]
+fn images_of_a_batch_do_not_overlap() {
+    let mut data = vec![0.0; 71];
+    for (stride, count, length, fits) in [
+        (40, 2, 71, true),
+        (40, 2, 70, false),
+        (31, 2, 62, true),
+        (30, 2, 71, false),
+        (0, 1, 31, true),
+        (0, 0, 0, true),
+        (0, 2, 71, false),
+        (usize::MAX, 1, 31, true),
+        (usize::MAX, 0, 0, true),
+        (usize::MAX, 2, 71, false),
+        (40, usize::MAX, 71, false),
+    ] {
+        let batch = Batch::new(&data[..length], GAPPED, stride, count).map(|batch| batch.count());
+        let unique = BatchMut::new(&mut data[..length], GAPPED, stride, count).map(|batch| batch.count());
+        assert_eq!(batch, unique);
+        assert_eq!(batch.is_ok(), fits, "{count} images, {stride} apart, in {length}: {batch:?}");
+    }
+    let text = |batch: Result<Batch<'_>, sepconv::Error>| batch.unwrap_err().to_string();
+    assert_eq!(text(Batch::new(&data[..70], GAPPED, 40, 2)), "batch: got 70 elements, expected at least 71");
+    assert_eq!(
+        text(Batch::new(&data, GAPPED, 30, 2)),
+        format!(
+            "batch: got 2 images, 30 elements apart, of {GAPPED:?}, expected at least 31 elements from one image to the \
+             next, and all addressable"
+        )
+    );
+    // Any number of images without elements.
+    let none = Layout { channels: 0, ..GAPPED };
+    assert!(Batch::new(&[], none, 0, usize::MAX).is_ok());
+}
+
+#[test]
+fn views_reborrow() {
+    let mut data = vec![0.0; 24];
+    let mut view = ViewMut::tight(&mut data, 2, 3, 4).unwrap();
+    view.reborrow().pixel_mut(0, 0).fill(1.0);
+    view.reborrow().pixel_mut(1, 2).fill(2.0);
+    assert_eq!(view.pixel_mut(0, 0), [1.0; 4]);
+    assert_eq!(data[20..], [2.0; 4]);
+}
+
+#[test]
+fn a_pixel_outside_is_a_panic() {
+    let data = [0.0; 24];
+    let view = View::tight(&data, 2, 3, 4).unwrap();
+    for (y, x) in [(2, 0), (0, 3), (usize::MAX, 0), (0, usize::MAX)] {
+        assert!(std::panic::catch_unwind(|| view.pixel(y, x).len()).is_err(), "({y}, {x})");
+    }
 }

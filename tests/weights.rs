@@ -9,10 +9,10 @@ use files::{Tensor, file, torch};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sepconv::Error;
-use sepconv::net::{Config, Flavor, Name, Network};
-use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
+use sepconv::models::{self, Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
 
-fn network(name: Name, flavor: Flavor) -> Network {
+fn network(name: Architecture, flavor: Flavor) -> Network {
     let config = Config { width: 0.25, resolution: 71, flavor, classes: Some(7), ..Config::of(name) };
     Network::new(name, &config).unwrap()
 }
@@ -40,11 +40,11 @@ fn to_tensorflow(shape: &[usize], values: &[f32]) -> (Vec<usize>, Vec<f32>) {
 }
 
 /// A network in another source's flavor, and the names that it has there for a few tensors: (PyTorch, source).
-type Named = (Name, Flavor, &'static [(&'static str, &'static str)]);
+type Named = (Architecture, Flavor, &'static [(&'static str, &'static str)]);
 
 const NAMES: [Named; 6] = [
     (
-        Name::MobilenetV1,
+        Architecture::MobilenetV1,
         Flavor::Keras,
         &[
             ("conv_stem.weight", "conv1/kernel"),
@@ -56,7 +56,7 @@ const NAMES: [Named; 6] = [
         ],
     ),
     (
-        Name::MobilenetV1,
+        Architecture::MobilenetV1,
         Flavor::Slim,
         &[
             ("conv_stem.weight", "MobilenetV1/Conv2d_0/weights"),
@@ -66,7 +66,7 @@ const NAMES: [Named; 6] = [
         ],
     ),
     (
-        Name::MobilenetV2,
+        Architecture::MobilenetV2,
         Flavor::Keras,
         &[
             ("features.0.0.weight", "Conv1/kernel"),
@@ -79,7 +79,7 @@ const NAMES: [Named; 6] = [
         ],
     ),
     (
-        Name::MobilenetV2,
+        Architecture::MobilenetV2,
         Flavor::Slim,
         &[
             ("features.0.0.weight", "MobilenetV2/Conv/weights"),
@@ -89,7 +89,7 @@ const NAMES: [Named; 6] = [
         ],
     ),
     (
-        Name::MobilenetV2,
+        Architecture::MobilenetV2,
         Flavor::Timm,
         &[
             ("features.0.0.weight", "conv_stem.weight"),
@@ -102,7 +102,7 @@ const NAMES: [Named; 6] = [
         ],
     ),
     (
-        Name::Xception,
+        Architecture::Xception,
         Flavor::Keras,
         &[
             ("conv1.weight", "block1_conv1/kernel"),
@@ -135,7 +135,7 @@ impl Weights for Asked {
 fn asked(network: &Network, known: &str) -> Vec<(String, Vec<usize>)> {
     let source = Asked(Default::default(), vec![known.to_string()]);
     // The list of names is not whole, so folding may find fault; what counts is what was asked for.
-    let _ = fold(network, &source);
+    let _ = network.fold(&source);
     source.0.into_inner()
 }
 
@@ -143,7 +143,7 @@ fn asked(network: &Network, known: &str) -> Vec<(String, Vec<usize>)> {
 fn every_source_gives_the_same_weights() {
     for (name, flavor, names) in NAMES {
         let network = network(name, flavor);
-        let want = fold(&network, &HashWeights).unwrap();
+        let want = network.fold(&HashWeights).unwrap();
         let torch = torch(&network);
         let kernel = names.iter().find(|(_, other)| other.ends_with("kernel") || other.contains("weight")).unwrap().1;
         let other = asked(&network, kernel);
@@ -165,17 +165,23 @@ fn every_source_gives_the_same_weights() {
             })
             .collect();
         let bytes = file(&moved, &[]);
-        let weights = SafetensorsWeights::new(&bytes).unwrap();
-        assert_eq!(weights.network().unwrap(), name);
+        let weights = WeightFile::new(&bytes).unwrap();
+        assert_eq!(weights.architecture().unwrap(), name);
+        let names = match flavor {
+            Flavor::Keras => TensorNames::Keras,
+            Flavor::Slim => TensorNames::Slim,
+            _ => TensorNames::Timm,
+        };
+        assert_eq!(weights.names_of(name), Ok(names), "{name} {flavor}");
         let config = weights.config(name).unwrap();
         assert_eq!((config.flavor, config.classes), (flavor, Some(7)));
-        assert_eq!(fold(&network, &weights).unwrap(), want, "{name} {flavor}");
+        assert_eq!(network.fold(&*weights).unwrap(), want, "{name} {flavor}");
     }
 }
 
 #[test]
 fn a_classifier_may_be_a_convolution_and_a_convolution_have_a_bias() {
-    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let network = network(Architecture::MobilenetV1, Flavor::Torch);
     let mut tensors = torch(&network);
     for (name, shape, _) in &mut tensors {
         if name == "classifier.weight" {
@@ -186,8 +192,8 @@ fn a_classifier_may_be_a_convolution_and_a_convolution_have_a_bias() {
     tensors.push(("conv_stem.bias".into(), vec![count], vec![0.5; count]));
     tensors.push(("bn1.num_batches_tracked".into(), vec![], vec![3.0]));
     let bytes = file(&tensors, &[]);
-    let got = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
-    let want = fold(&network, &HashWeights).unwrap();
+    let got = network.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let want = network.fold(&HashWeights).unwrap();
     assert_eq!(got[1..], want[1..]);
     let (got, want) = (got[0].as_ref().unwrap(), want[0].as_ref().unwrap());
     assert_eq!(got.weights, want.weights);
@@ -196,7 +202,7 @@ fn a_classifier_may_be_a_convolution_and_a_convolution_have_a_bias() {
 
 #[test]
 fn metadata_decide() {
-    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let network = network(Architecture::MobilenetV1, Flavor::Torch);
     let metadata = [
         ("sepconv.network", "mobilenet_v1"),
         ("sepconv.width", "0.25"),
@@ -207,10 +213,13 @@ fn metadata_decide() {
         ("sepconv.classes", "7"),
     ];
     let bytes = file(&torch(&network), &metadata);
-    let weights = SafetensorsWeights::new(&bytes).unwrap();
-    let config = weights.config(weights.network().unwrap()).unwrap();
+    let weights = WeightFile::new(&bytes).unwrap();
+    let config = weights.config(weights.architecture().unwrap()).unwrap();
     assert_eq!((config.width, config.resolution, config.flavor), (0.25, 71, Flavor::Keras));
     assert_eq!((config.epsilon, config.classes), (Some(0.01), Some(7)));
+    assert_eq!(config.activation, Some(Activation::Relu));
+    let (loaded, _) = models::load(&bytes).unwrap();
+    assert_eq!(loaded.name(), Network::new(Architecture::MobilenetV1, &config).unwrap().name());
     for (key, bad, expected) in [
         ("sepconv.network", "mobilenet", "one of digits, mobilenet_v1, mobilenet_v2, xception"),
         ("sepconv.flavor", "sweet", "one of torch, timm, tf, keras, slim"),
@@ -226,32 +235,32 @@ fn metadata_decide() {
         ("sepconv.classes", "0", "1 to 1048576"),
     ] {
         let bytes = file(&[], &[(key, bad)]);
-        let weights = SafetensorsWeights::new(&bytes).unwrap();
+        let weights = WeightFile::new(&bytes).unwrap();
         let read = match key {
-            "sepconv.network" => weights.network().map(drop),
+            "sepconv.network" => weights.architecture().map(drop),
             "sepconv.background" => weights.background().map(drop),
-            _ => weights.config(Name::MobilenetV1).map(drop),
+            _ => weights.config(Architecture::MobilenetV1).map(drop),
         };
         assert_eq!(read.unwrap_err().to_string(), format!("{key} {bad:?}: expected {expected}"));
     }
     for (text, says) in [("true", true), ("1", true), ("false", false), ("0", false)] {
         let bytes = file(&[], &[("sepconv.background", text)]);
-        assert_eq!(SafetensorsWeights::new(&bytes).unwrap().background(), Ok(Some(says)));
+        assert_eq!(WeightFile::new(&bytes).unwrap().background(), Ok(Some(says)));
     }
     assert_eq!(weights.background(), Ok(None));
     let bytes = file(&[("a".into(), vec![1], vec![0.0])], &[]);
-    let error = SafetensorsWeights::new(&bytes).unwrap().network().unwrap_err().to_string();
+    let error = WeightFile::new(&bytes).unwrap().architecture().unwrap_err().to_string();
     assert!(error.contains("name the network"), "{error}");
 }
 
 #[test]
 fn what_does_not_fit_is_listed_by_name() {
-    let network = network(Name::MobilenetV2, Flavor::Torch);
+    let network = network(Architecture::MobilenetV2, Flavor::Torch);
     let error = |change: &dyn Fn(&mut Vec<Tensor>)| {
         let mut tensors = torch(&network);
         change(&mut tensors);
         let bytes = file(&tensors, &[]);
-        fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err().to_string()
+        network.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap_err().to_string()
     };
     let missing = error(&|tensors| tensors.retain(|(name, ..)| !name.starts_with("features.1.conv.1")));
     assert!(missing.contains("features.1.conv.1.weight: missing, expected shape"), "{missing}");
@@ -276,13 +285,13 @@ fn what_does_not_fit_is_listed_by_name() {
 
 #[test]
 fn long_lists_are_cut_and_another_network_is_named() {
-    let v2 = network(Name::MobilenetV2, Flavor::Torch);
+    let v2 = network(Architecture::MobilenetV2, Flavor::Torch);
     let mut tensors = torch(&v2);
     for (_, shape, _) in &mut tensors {
         shape.insert(0, 1);
     }
     let bytes = file(&tensors, &[]);
-    let error = fold(&v2, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
+    let error = v2.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
     let text = error.to_string();
     let Error::Weights { problems, .. } = error else { panic!("{error:?}") };
     assert_eq!(problems.len(), tensors.len());
@@ -290,12 +299,14 @@ fn long_lists_are_cut_and_another_network_is_named() {
     assert_eq!(text.lines().nth(10).unwrap().trim(), problems[9]);
     assert_eq!(text.lines().last().unwrap().trim(), format!("and {} more", problems.len() - 10));
 
-    for (name, flavor) in
-        [(Name::MobilenetV1, Flavor::Torch), (Name::Xception, Flavor::Keras), (Name::Digits, Flavor::Tf)]
-    {
+    for (name, flavor) in [
+        (Architecture::MobilenetV1, Flavor::Torch),
+        (Architecture::Xception, Flavor::Keras),
+        (Architecture::Digits, Flavor::Tf),
+    ] {
         let other = network(name, flavor);
-        for other in [other.clone(), other.backbone()] {
-            let error = fold(&other, &SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
+        for other in [other.clone(), other.backbone().unwrap()] {
+            let error = other.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap_err();
             assert_eq!(error, Error::OtherNetwork { network: other.name().into(), looks_like: "mobilenet_v2" });
             assert!(!error.to_string().contains('\n'), "{error}");
         }
@@ -304,11 +315,11 @@ fn long_lists_are_cut_and_another_network_is_named() {
 
 #[test]
 fn a_file_without_the_classifier_is_a_backbone() {
-    let is_backbone = |tensors: &[Tensor], name: Name| {
+    let is_backbone = |tensors: &[Tensor], name: Architecture| {
         let bytes = file(tensors, &[]);
-        SafetensorsWeights::new(&bytes).unwrap().is_backbone(name).unwrap()
+        WeightFile::new(&bytes).unwrap().is_backbone(name).unwrap()
     };
-    for name in Name::ALL {
+    for name in Architecture::ALL {
         let network = network(name, Flavor::Torch);
         let (classifier, others): (Vec<_>, Vec<_>) = torch(&network)
             .into_iter()
@@ -324,17 +335,22 @@ fn a_file_without_the_classifier_is_a_backbone() {
         }
         assert!(!is_backbone(&[("other".into(), vec![1], vec![0.0])], name), "{name}");
         let bytes = file(&others, &[]);
-        let backbone = network.backbone();
-        let got = fold(&backbone, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
-        assert_eq!(got, fold(&backbone, &HashWeights).unwrap(), "{name}");
+        let metadata = [("sepconv.resolution", "71")];
+        let loaded = |tensors: &[Tensor]| models::load(&file(tensors, &metadata)).unwrap().0;
+        let whole = loaded(&torch(&network));
+        assert_eq!((whole.name(), whole.graph().to_string()), (network.name(), network.graph().to_string()), "{name}");
+        let backbone = network.backbone().unwrap();
+        assert_eq!(loaded(&others).graph().to_string(), backbone.graph().to_string(), "{name}");
+        let got = backbone.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+        assert_eq!(got, backbone.fold(&HashWeights).unwrap(), "{name}");
     }
     // Older Keras has another name for the classifier, whose classes count too.
     let older = |name: &str, classes| -> Tensor { (name.into(), vec![classes], vec![0.0; classes]) };
     let tensors = [older("Conv1/kernel", 1), older("Logits/bias", 5)];
-    assert!(!is_backbone(&tensors, Name::MobilenetV2));
-    assert!(is_backbone(&tensors[..1], Name::MobilenetV2));
+    assert!(!is_backbone(&tensors, Architecture::MobilenetV2));
+    assert!(is_backbone(&tensors[..1], Architecture::MobilenetV2));
     let bytes = file(&tensors, &[]);
-    assert_eq!(SafetensorsWeights::new(&bytes).unwrap().config(Name::MobilenetV2).unwrap().classes, Some(5));
+    assert_eq!(WeightFile::new(&bytes).unwrap().config(Architecture::MobilenetV2).unwrap().classes, Some(5));
 }
 
 #[test]
@@ -354,11 +370,11 @@ fn halves_are_read() {
 
 #[test]
 fn subnormal_weights_are_flushed_and_counted() {
-    let network = network(Name::MobilenetV1, Flavor::Torch);
+    let network = network(Architecture::MobilenetV1, Flavor::Torch);
     let mut tensors = torch(&network);
     tensors[0].2[..3].copy_from_slice(&[1e-40, -1e-39, 1e-41]);
     let bytes = file(&tensors, &[]);
-    let folded = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let folded = network.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap();
     let stem = folded[0].as_ref().unwrap();
     assert_eq!(stem.flushed, 3);
     assert!(stem.weights[..3].iter().all(|weight| weight.to_bits() == 0));
@@ -366,14 +382,14 @@ fn subnormal_weights_are_flushed_and_counted() {
 
 #[test]
 fn a_damaged_file_is_an_error_or_the_right_answer() {
-    let config = Config { width: 0.25, resolution: 28, classes: Some(3), ..Config::of(Name::Digits) };
-    let network = Network::new(Name::Digits, &config).unwrap();
+    let config = Config { width: 0.25, resolution: 28, classes: Some(3), ..Config::of(Architecture::Digits) };
+    let network = Network::new(Architecture::Digits, &config).unwrap();
     let bytes = file(&torch(&network), &[("sepconv.network", "digits")]);
-    let want = fold(&network, &SafetensorsWeights::new(&bytes).unwrap()).unwrap();
+    let want = network.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap();
     let check = |bytes: &[u8]| -> bool {
-        let Ok(weights) = SafetensorsWeights::new(bytes) else { return true };
-        let _ = weights.network().and_then(|name| weights.config(name));
-        fold(&network, &weights).map_or(true, |got| got == want)
+        let Ok(weights) = WeightFile::new(bytes) else { return true };
+        let _ = models::load(bytes);
+        network.fold(&*weights).map_or(true, |got| got == want)
     };
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut numbers = Numbers(5);

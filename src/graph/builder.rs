@@ -163,7 +163,7 @@ impl Builder {
 
     /// A fully connected layer to `outputs` channels; its input has one pixel.
     pub fn fully_connected(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
-        let shape = self.shape(input)?;
+        let shape = self.shape_for(name, input)?;
         if (shape.height, shape.width) != (1, 1) {
             return Err(Error::node(name, "fully connected input", shape, "an image of one pixel: pool it first"));
         }
@@ -227,6 +227,11 @@ impl Builder {
         Ok(Graph { inputs: self.inputs, values: self.values, nodes: self.nodes, outputs: named })
     }
 
+    /// The shape of an input of the node `name`.
+    fn shape_for(&self, name: &str, input: Tensor) -> Result<Shape> {
+        self.shape(input).map_err(|error| error.of_node(name))
+    }
+
     fn value(&mut self, value: Value) -> Tensor {
         self.values.push(value);
         Tensor { graph: self.id, index: self.values.len() - 1 }
@@ -235,7 +240,7 @@ impl Builder {
     fn check_name(&self, name: &str) -> Result<()> {
         match self.names.contains(name) {
             true => Err(Error::node(name, "name", "one that another node has", "a name of its own")),
-            false if name.is_empty() => Err(Error::node(name, "name", "an empty one", "a name")),
+            false if name.is_empty() => Err(Error::node("graph", "name", "an empty one", "a name")),
             false => Ok(()),
         }
     }
@@ -247,7 +252,8 @@ impl Builder {
         input: Tensor,
         layer: Layer,
     ) -> Result<Tensor> {
-        let shape = self.shape(input)?;
+        self.check_name(name)?;
+        let shape = self.shape_for(name, input)?;
         let weights = operator.weights(shape).unwrap_or_default();
         if !(1..=MOST_OUTPUTS).contains(&weights[0]) {
             return Err(Error::node(name, "outputs", weights[0], format!("1 to {MOST_OUTPUTS}")));
@@ -256,20 +262,21 @@ impl Builder {
         let count = count
             .filter(|&count| count <= LARGEST)
             .ok_or_else(|| Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space"))?;
-        let length = |what: &str, tensors: &Tensors, lengths: &[usize]| match tensors {
-            Tensors::Given(arrays) => arrays
-                .iter()
-                .zip(lengths)
-                .find(|(array, length)| array.len() != **length)
-                .map_or(Ok(()), |(array, n)| {
-                    Err(Error::node(name, what, format!("{} elements", array.len()), format!("{n}")))
-                }),
+        let check = |what: &str, tensors: &Tensors, expected: &[(&str, usize)]| match tensors {
+            Tensors::Given(arrays) => {
+                let mut pairs = arrays.iter().zip(expected);
+                let wrong = pairs.find(|(array, (_, length))| array.len() != *length);
+                wrong.map_or(Ok(()), |(array, (what, length))| {
+                    Err(Error::node(name, *what, format!("{} elements", array.len()), length))
+                })
+            }
             Tensors::Named(tensor) if tensor.is_empty() => Err(Error::node(name, what, "an empty name", "a name")),
             Tensors::Named(_) => Ok(()),
         };
-        length("weights and bias", layer.parameters.weights(), &[count, weights[0]])?;
+        check("weights", layer.parameters.weights(), &[("weights", count), ("bias", weights[0])])?;
         if let Some(Norm { tensors, epsilon }) = layer.parameters.norm() {
-            length("normalisation", tensors, &[weights[0]; 4])?;
+            let of_norm = ["scale", "shift", "mean", "variance"].map(|part| format!("normalisation {part}"));
+            check("normalisation", tensors, &of_norm.each_ref().map(|part| (&**part, weights[0])))?;
             if !(0.0..1.0).contains(epsilon) {
                 return Err(Error::node(name, "epsilon", epsilon, "0 or more, below 1"));
             }
@@ -294,8 +301,7 @@ impl Builder {
                 "a lower bound, then a higher",
             ));
         }
-        let shapes = inputs.iter().map(|&input| self.shape(input)).collect::<Result<Vec<_>>>();
-        let shapes = shapes.map_err(|error| error.of_node(name))?;
+        let shapes = inputs.iter().map(|&input| self.shape_for(name, input)).collect::<Result<Vec<_>>>()?;
         let output = operator.output(&shapes).map_err(|error| error.of_node(name))?;
         check_shape(name, output)?;
         self.names.insert(name.into());

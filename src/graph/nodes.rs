@@ -140,7 +140,7 @@ impl Graph {
             outputs.push((name.into(), value));
         }
         if outputs.is_empty() {
-            return Err(Error::node("features", "features", "no name", "at least one"));
+            return Err(Error::node("graph", "features", "no name", "at least one"));
         }
         Ok(Graph { outputs, ..self.clone() }.without_unread())
     }

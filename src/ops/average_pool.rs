@@ -18,7 +18,8 @@ use crate::tensor::buffer::Arena;
 use crate::tensor::{Shape, View, ViewMut, Window};
 
 /// Average pooling: for each channel the sum of the taps inside the image, row-major, times 1/n. Where `count_padding`, n
-/// counts the taps on padding too (ShuffleNet V1); else only those that were summed.
+/// counts the taps on padding too (ShuffleNet V1); else only those that were summed. An error where no tap of a window is
+/// inside.
 pub fn average_pool(window: Window, count_padding: bool, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
     let pool = AveragePool { window, count_padding };
     let whole = pool.output(&[input.layout().shape()])?;
@@ -73,7 +74,7 @@ impl Operator for AveragePool {
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
         self.window.check("average pool")?;
-        let (height, width) = self.window.expect_output("average pool", inputs[0])?;
+        let (height, width) = self.window.expect_pixels("average pool", inputs[0])?;
         Ok(Shape { height, width, channels: inputs[0].channels })
     }
 

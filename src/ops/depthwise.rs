@@ -169,8 +169,11 @@ impl Packed for Depthwise {
         let Call { outputs, clamp, .. } = call;
         let (lanes, taps) = (self.kernel.lanes(), self.params.window.taps());
         debug_assert!(outputs.start.is_multiple_of(lanes) && outputs.end <= self.params.channels);
-        // The last block of the weights ends at the last channel, and the kernel takes it so.
         debug_assert!(outputs.end == self.params.channels || outputs.end.is_multiple_of(lanes));
+        // The last block of the weights ends at the last channel, and the kernel takes it so, unless it is given fewer
+        // channels than fill a block: then it wants them alone.
+        let alone = outputs.start > 0 && outputs.len() < lanes;
+        let block = outputs.start / lanes + usize::from(alone);
         let input_lo = self.params.input_lo;
         let arguments = arguments::Depthwise {
             input: call.input,
@@ -182,7 +185,7 @@ impl Packed for Depthwise {
             output: call.output,
             output_height: call.output_size.0,
             output_width: call.output_size.1,
-            weights: self.blocks.as_ptr().wrapping_add(outputs.start / lanes * pack::block_len(lanes, taps)),
+            weights: self.blocks.as_ptr().wrapping_add(block * pack::block_len(lanes, taps)),
             residual: call.residual,
             clamp_input: usize::from(input_lo.is_some()),
             input_lo: input_lo.unwrap_or(0.0),

@@ -17,7 +17,7 @@ use crate::tensor::buffer::Arena;
 use crate::tensor::{Padding, Shape, View, ViewMut, Window};
 
 /// Max pooling: the first tap inside the image, then each later one that is greater, or NaN. Padding, which is smaller
-/// than the window on each side, never counts.
+/// than the window on each side, never counts. An error where no tap of a window is inside.
 pub fn max_pool(window: Window, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
     let source = input.layout().shape();
     let pool = MaxPool { window };
@@ -49,7 +49,7 @@ impl Operator for MaxPool {
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
         self.window.check("max pool")?;
-        let (height, width) = self.window.expect_output("max pool", inputs[0])?;
+        let (height, width) = self.window.expect_pixels("max pool", inputs[0])?;
         Ok(Shape { height, width, channels: inputs[0].channels })
     }
 

@@ -46,8 +46,9 @@ pub(super) fn panels(
 }
 
 /// Blocks of a depthwise kernel's weights: for each `lanes` channels their biases, then their `taps` taps. Where the
-/// channels do not fill the last block, it holds the `lanes` channels that end at the last one; fewer channels than
-/// `lanes` fill one block with zeros.
+/// channels do not fill the last block, it holds the `lanes` channels that end at the last one, and one more block holds
+/// those that are left over by themselves, for calls that compute no others. Fewer channels than `lanes` fill one block
+/// with zeros, as those that are left over do.
 pub(super) fn blocks(
     arena: &mut Arena,
     (lanes, taps): (usize, usize),
@@ -56,9 +57,14 @@ pub(super) fn blocks(
     bias: &[f32],
 ) -> Result<AlignedBuffer> {
     let size = block_len(lanes, taps);
-    let mut data = arena.zeroed(channels.div_ceil(lanes) * size)?;
+    let together = channels.div_ceil(lanes);
+    let left_over = usize::from(channels > lanes && !channels.is_multiple_of(lanes));
+    let mut data = arena.zeroed((together + left_over) * size)?;
     for (index, block) in data.chunks_exact_mut(size).enumerate() {
-        let first = (index * lanes).min(channels.saturating_sub(lanes));
+        let first = match index < together {
+            true => (index * lanes).min(channels.saturating_sub(lanes)),
+            false => (together - 1) * lanes,
+        };
         for lane in 0..lanes.min(channels - first) {
             block[lane] = bias[first + lane];
             for tap in 0..taps {

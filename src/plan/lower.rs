@@ -116,7 +116,8 @@ impl Lowering<'_> {
             let operand = self.operand(value, None);
             // The caller's memory holds all of a tensor, and no input of the graph.
             let whole = operand == self.whole(operand.tensor) && operand.tensor >= self.graph.inputs().len();
-            let own = if whole && !self.outputs.contains(&operand.tensor) { operand } else { self.copy(vec![operand]) };
+            let own =
+                if whole && !self.outputs.contains(&operand.tensor) { operand } else { self.fresh(vec![operand]) };
             self.outputs.push(own.tensor);
         }
     }
@@ -142,9 +143,13 @@ impl Lowering<'_> {
     /// A tensor that holds `parts` side by side, from here on.
     fn copy(&mut self, parts: Vec<Operand>) -> Operand {
         if let Some(item) = self.items.iter().find(|item| item.stages.is_empty() && item.inputs == parts) {
-            // Unless it is the caller's, where it would be read from.
             return item.output;
         }
+        self.fresh(parts)
+    }
+
+    /// The same, in a tensor that nothing else has.
+    fn fresh(&mut self, parts: Vec<Operand>) -> Operand {
         let channels = parts.iter().map(|part| part.channels).sum();
         self.shapes.push(Shape { channels, ..self.shapes[parts[0].tensor] });
         let output = self.whole(self.shapes.len() - 1);

@@ -62,6 +62,10 @@ impl Plan {
         options: Options,
     ) -> Result<Plan> {
         let kernels = options.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
+        if folded.len() != graph.nodes().len() {
+            let expected = format!("one a node, {}", graph.nodes().len());
+            return Err(Error::shape("folded weights", format!("{} entries", folded.len()), expected));
+        }
         let (batch, threads) = (options.batch.max(1), parallel.threads().clamp(1, LARGEST));
         check_batch(batch)?;
         let schedules = Schedules::new(&options, threads);

@@ -88,7 +88,8 @@ impl Schedules {
             |roles: &[Role]| !roles.is_empty() && roles.chunks(2).all(|pair| pair == [Role::Filter, Role::Mix]);
         let inverted = match (&roles[..], &nodes[..]) {
             ([Role::Mix, Role::Filter, Role::Mix], [expand, _, project]) => {
-                expand.output().channels > expand.input().channels.max(project.output().channels)
+                project.operator.traits().continues
+                    && expand.output().channels > expand.input().channels.max(project.output().channels)
             }
             _ => false,
         };

@@ -132,7 +132,7 @@ impl Window {
         Some((size(height, top, bottom, extent.0, self.stride.0)?, size(width, left, right, extent.1, self.stride.1)?))
     }
 
-    /// As [`output`](Self::output), with the error of `what`. Every window holds a pixel.
+    /// As [`output`](Self::output), with the error of `what`. Every window reaches the image.
     pub(crate) fn expect_output(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
         let Padding { top, bottom, left, right } = self.padding;
         let (height, width) = self.extent();
@@ -141,6 +141,23 @@ impl Window {
             return Err(Error::shape(format!("{what} padding"), format!("{:?}", self.padding), expected));
         }
         self.expect_windows(what, image)
+    }
+
+    /// As [`expect_output`](Self::expect_output), for an operator that needs a pixel under every window: the taps of one
+    /// that is dilated may all lie beside a small image.
+    pub(crate) fn expect_pixels(&self, what: &str, image: Shape) -> Result<(usize, usize)> {
+        let outputs = self.expect_output(what, image)?;
+        let Padding { top, left, .. } = self.padding;
+        let holds = |outputs: usize, stride: usize, taps: (usize, usize), before: usize, extent: usize| {
+            // From there on the same distances come again.
+            (0..outputs.min(taps.1)).all(|at| !inside(at * stride, taps, before, extent).is_empty())
+        };
+        let rows = holds(outputs.0, self.stride.0, (self.size.0, self.dilation.0), top, image.height);
+        if rows && holds(outputs.1, self.stride.1, (self.size.1, self.dilation.1), left, image.width) {
+            return Ok(outputs);
+        }
+        let got = format!("{}x{} with {:?}", image.height, image.width, self.padding);
+        Err(Error::shape(format!("{what} input"), got, "a pixel under every window"))
     }
 
     /// As [`expect_output`](Self::expect_output), but padding may be as large as the window, so that windows at the border

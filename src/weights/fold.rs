@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         let Some((weights, affine)) = self.tensors(parameters, &shape) else { return Ok(None) };
         let mut scale_shift = room(node.name(), shape[0])?;
         for output in 0..shape[0] {
-            match affine.of(output, self.source) {
+            match affine.of(output, node.name(), self.source) {
                 Ok(pair) => scale_shift.push(pair),
                 Err(problem) => {
                     self.problems.push(problem);
@@ -183,7 +183,7 @@ struct Affine<'a> {
 
 impl Affine<'_> {
     /// Factor and summand of `output`; else what is wrong with its variance.
-    fn of(&self, output: usize, source: &dyn Weights) -> Result<(f64, f64), String> {
+    fn of(&self, output: usize, node: &str, source: &dyn Weights) -> Result<(f64, f64), String> {
         let bias = self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
         let Some((arrays, norm)) = &self.norm else { return Ok((1.0, bias)) };
         let [gamma, beta, mean, variance] = arrays.each_ref().map(|array| f64::from(array[output]));
@@ -191,7 +191,7 @@ impl Affine<'_> {
         if root.is_nan() || root == 0.0 {
             let name = match norm.tensors() {
                 Tensors::Named(name) => source.label(&format!("{name}.{}", OF_NORM[3])),
-                Tensors::Given(_) => "variance".into(),
+                Tensors::Given(_) => format!("{node}: variance"),
             };
             return Err(format!("{name}: element {output} is {}, expected one above 0", arrays[3][output]));
         }

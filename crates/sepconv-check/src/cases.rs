@@ -273,7 +273,12 @@ mod tests {
     fn every_case_is_possible_and_fits() {
         let narrow = Scope { padding: 1, specials: false, clamp: false, layout: Layout::Nchw, ..Scope::of(Op::Conv) };
         let wide = Scope { gaps: true, residual: true, input_lo: true, empty: true, ..Scope::default() };
-        for scope in [Scope::default(), narrow, wide] {
+        let stem = Scope { inputs: Some(3), ..Scope::fixed(Op::Conv, (3, 3), (2, 2)) };
+        assert!(Group::ALL.iter().filter(|group| **group != Group::Strided).all(|group| {
+            let cases = group.cases(&stem, 1);
+            !cases.is_empty() && cases.iter().all(|case| case.inputs == 3)
+        }));
+        for scope in [Scope::default(), narrow, wide, stem] {
             let all: Vec<Case> = Cases::new(&scope, 3).take(3000).collect();
             for case in &all {
                 assert!(case.is_possible(), "{case:?}");

@@ -39,6 +39,8 @@ pub struct Scope {
     pub dilations: Vec<(usize, usize)>,
     /// Numbers of groups, for pointwise and dense convolutions.
     pub groups: Vec<usize>,
+    /// The input channels of a group, for a pointwise or dense kernel that takes one number of them: 3 for images.
+    pub inputs: Option<usize>,
     /// The most padding on a side; less where the window is smaller.
     pub padding: usize,
     /// Whether it takes images with gaps.
@@ -67,6 +69,7 @@ impl Default for Scope {
             strides: vec![(1, 1), (2, 2), (1, 2)],
             dilations: vec![(1, 1), (2, 2)],
             groups: vec![1, 2],
+            inputs: None,
             padding: 2,
             gaps: false,
             residual: false,
@@ -90,8 +93,12 @@ impl Scope {
         Scope { windows, strides, dilations: vec![(1, 1)], groups: vec![1], ..Scope::of(op) }
     }
 
-    /// The case without what the flags leave out.
+    /// The case without what the flags leave out, and with the input channels that there have to be.
     pub fn fit(&self, case: Case) -> Case {
+        let case = match self.inputs {
+            Some(inputs) if case.op != Op::Depthwise => case.channels(inputs, case.outputs_per_group()),
+            _ => case,
+        };
         let Padding { top, bottom, left, right } = case.padding;
         let [top, bottom, left, right] = [top, bottom, left, right].map(|side| side.min(self.padding));
         Case {

@@ -6,7 +6,8 @@ use crate::{Case, Clamp, Failure, Gaps, Guard, Kind, Op, Padding, Scope, Subject
 const ATTEMPTS: usize = 4000;
 
 /// A smaller case that fails under the same rule: fewer pixels and channels, no residual, plain numbers, as far as each
-/// step still fails. Windows, strides, dilations and groups only become what the subject's scope lists.
+/// step still fails. Windows, strides, dilations and groups only become what the subject's scope lists; where it has
+/// one number of input channels, they stay.
 pub fn shrink<S: Subject + ?Sized>(subject: &S, failure: Box<Failure>) -> Box<Failure> {
     let (scope, original) = (subject.scope(), failure.case);
     let (mut smallest, mut attempts) = (failure, 0);
@@ -65,7 +66,9 @@ fn candidates(case: &Case, scope: &Scope) -> Vec<Case> {
         for &groups in scope.groups.iter().filter(|&&groups| groups < case.groups) {
             found.push(Case { groups, ..case }.channels(inputs, outputs));
         }
-        found.extend(smaller(inputs, smallest).map(|inputs| case.channels(inputs, outputs)));
+        if scope.inputs.is_none() {
+            found.extend(smaller(inputs, smallest).map(|inputs| case.channels(inputs, outputs)));
+        }
         found.extend(smaller(outputs, 1).map(|outputs| case.channels(inputs, outputs)));
     }
     // The window, with the padding that still fits it.
