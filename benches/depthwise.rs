@@ -4,43 +4,39 @@
 
 mod common;
 
-use common::{every_isa, group, layers, numbers};
+use common::{every_isa, group, nodes, numbers};
 use criterion::{Criterion, criterion_group, criterion_main};
-use sepconv::depthwise::PackedDepthwise;
-use sepconv::net::Op;
-use sepconv::reference::{self, Window};
-use sepconv::{Clamp, Epilogue, View, ViewMut};
+use sepconv::ops::{Depthwise, DepthwiseParams};
+use sepconv::{Clamp, DepthwiseKernel, Epilogue, View, ViewMut, Window, reference};
+
+/// Whether `kernel` computes convolutions under `window`.
+fn serves(kernel: &DepthwiseKernel, window: &Window) -> bool {
+    let (stride, dilation) = (kernel.stride(), kernel.dilation());
+    (kernel.window(), (stride, stride), (dilation, dilation)) == (window.size, window.stride, window.dilation)
+}
 
 fn depthwise(criterion: &mut Criterion) {
     let mut seen = Vec::new();
-    for (layer, shape) in layers() {
-        let Op::Depthwise { stride, padding } = layer.op else { continue };
+    for node in nodes(&["depthwise"]) {
+        let (shape, window, target) = (node.input(), node.window(), node.output());
+        let (stride, channels) = (window.stride.0, shape.channels);
         if seen.contains(&(shape, stride)) {
             continue;
         }
         seen.push((shape, stride));
-        let (height, width, channels) = (shape.height, shape.width, shape.channels);
-        let (input, weights, bias) = (numbers(shape.len()), numbers(channels * 9), numbers(channels));
-        let window = Window { size: (3, 3), stride, padding };
-        let want = reference::depthwise(
-            &input,
-            (height, width, channels),
-            window,
-            None,
-            (&weights, &bias),
-            None,
-            Clamp::RELU6,
-        );
-        let mut output = vec![0.0; layer.output.len()];
-        let mut group =
-            group(criterion, &format!("depthwise {height}x{width}x{channels} stride {stride}"), layer.macs());
-        for kernel in every_isa().flat_map(|kernels| kernels.depthwise()).filter(|kernel| kernel.stride() == stride) {
-            let packed = PackedDepthwise::new(kernel, channels, &weights, &bias).expect("the shape is sound");
+        let (input, weights, bias) = (numbers(shape.len()), numbers(channels * window.taps()), numbers(channels));
+        let want = reference::depthwise(&input, shape, &window, None, (&weights, &bias), None, Clamp::RELU6);
+        let mut output = vec![0.0; target.len()];
+        let mut group = group(criterion, &format!("depthwise {shape} stride {stride}"), node.macs());
+        let kernels = every_isa().flat_map(|kernels| kernels.depthwise()).filter(|kernel| serves(kernel, &window));
+        for kernel in kernels {
+            let params = DepthwiseParams::new(channels, window);
+            let op = Depthwise::with_kernel(kernel, params, &weights, &bias).expect("the shape is sound");
             let mut run = || {
-                let target = ViewMut::tight(&mut output, layer.output.height, layer.output.width, channels);
-                let input = View::tight(&input, height, width, channels).expect("the input fits");
+                let input = View::tight(&input, shape.height, shape.width, channels).expect("the input fits");
+                let target = ViewMut::tight(&mut output, target.height, target.width, channels);
                 let epilogue = Epilogue::clamp(Clamp::RELU6);
-                packed.run(padding, None, input, epilogue, target.expect("the output fits")).expect("the shapes agree");
+                op.run(input, epilogue, target.expect("the output fits")).expect("the shapes agree");
             };
             run();
             group.bench_function(kernel.name(), |bencher| bencher.iter(&mut run));

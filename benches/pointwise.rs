@@ -4,19 +4,18 @@
 
 mod common;
 
-use common::{every_isa, group, layers, numbers};
+use common::{every_isa, group, nodes, numbers};
 use criterion::{Criterion, criterion_group, criterion_main};
 use gemm::{Parallelism, gemm};
-use sepconv::net::Op;
-use sepconv::pointwise::PackedPointwise;
+use sepconv::ops::{Pointwise, PointwiseParams};
 use sepconv::{Clamp, Epilogue, Kernels, PointwiseKernel, View, ViewMut, reference};
 
 /// Pixels, input channels, output channels.
 fn shapes() -> Vec<(usize, usize, usize)> {
-    let mut shapes: Vec<_> = layers()
+    let mut shapes: Vec<_> = nodes(&["pointwise", "fully_connected"])
         .iter()
-        .filter(|(layer, _)| matches!(layer.op, Op::Pointwise { stride: 1 } | Op::FullyConnected))
-        .map(|(layer, input)| (layer.output.height * layer.output.width, input.channels, layer.output.channels))
+        .filter(|node| node.window().stride == (1, 1))
+        .map(|node| (node.output().pixels(), node.input().channels, node.output().channels))
         .collect();
     shapes.sort_unstable();
     shapes.dedup();
@@ -33,15 +32,16 @@ fn pointwise(criterion: &mut Criterion) {
         let (input, weights, bias) = (numbers(m * k), numbers(n * k), numbers(n));
         // The reference is slow: a part of the pixels shows that the kernel computes what it should.
         let checked = m.min(13);
-        let want = reference::pointwise(&input[..checked * k], (checked, k, n), &weights, &bias, None, Clamp::RELU6);
+        let want = reference::pointwise(&input[..checked * k], (checked, k, n), (&weights, &bias), None, Clamp::RELU6);
         let mut output = vec![0.0; m * n];
         let mut group = group(criterion, &format!("pointwise {m}x{k}x{n}"), (m * k * n) as u64);
         for kernel in every_isa().flat_map(own_pointwise) {
-            let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).expect("the shape is sound");
+            let params = PointwiseParams::new(k, n);
+            let op = Pointwise::with_kernel(kernel, params, &weights, &bias).expect("the shape is sound");
             let mut run = || {
                 let output = ViewMut::tight(&mut output, 1, m, n).expect("the output fits");
                 let input = View::tight(&input, 1, m, k).expect("the input fits");
-                packed.run(1, input, Epilogue::clamp(Clamp::RELU6), output).expect("the shapes agree");
+                op.run(input, Epilogue::clamp(Clamp::RELU6), output).expect("the shapes agree");
             };
             run();
             group.bench_function(kernel.name(), |bencher| bencher.iter(&mut run));

@@ -17,8 +17,8 @@ use common::preprocess::{self, Recipe};
 use common::{Failure, Flags, HELD_OUT_DIGITS, Setup};
 use safetensors::SafeTensors;
 use sepconv::Plan;
-use sepconv::elementwise::softmax;
-use sepconv::net::Name;
+use sepconv::models::Architecture;
+use sepconv::ops::softmax;
 use sepconv::parallel::Parallel;
 use serde::Serialize;
 
@@ -76,20 +76,20 @@ fn classify(
     batch: usize,
 ) -> Result<(Vec<Vec<f32>>, f64, Plan), Failure> {
     let (mut all, mut milliseconds) = (Vec::new(), 0.0);
-    let mut plan = setup.plan(batch)?;
+    let mut plan = setup.plan(threads, batch)?;
     let mut workspace = plan.workspace()?;
     for images in images.chunks(batch) {
         if images.len() != plan.batch() {
-            plan = setup.plan(images.len())?;
+            plan = plan.with_batch(images.len())?;
             workspace = plan.workspace()?;
         }
         let (mut logits, mut input) = (common::zeros(plan.output_len())?, common::room(plan.input_len())?);
         images.iter().for_each(|image| input.extend_from_slice(image));
         let start = Instant::now();
-        plan.run_on(threads, &mut workspace, &input, &mut logits)?;
+        plan.run(threads, &mut workspace, &input, &mut logits)?;
         milliseconds += start.elapsed().as_secs_f64() * 1e3;
         common::finite(&logits)?;
-        for logits in logits.chunks_exact(plan.network().classes()) {
+        for logits in logits.chunks_exact(setup.network.classes()) {
             let mut p = common::room(logits.len())?;
             p.extend_from_slice(logits);
             softmax(&mut p);
@@ -159,9 +159,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let setup = flags.setup("embedded")?;
     let (classes, background) = (setup.classes()?, usize::from(setup.background));
     let names = arguments.labels.as_deref().map(|path| names(path, classes, background)).transpose()?;
-    let digits = setup.name == Name::Digits;
-    if arguments.images.is_empty() && !digits {
-        return Err(format!("no image for {}: name one or more JPEG or PNG files", setup.name).into());
+    let architecture = setup.network.architecture();
+    if arguments.images.is_empty() && architecture != Architecture::Digits {
+        return Err(format!("no image for {architecture}: name one or more JPEG or PNG files").into());
     }
     let resolution = setup.network.input().height;
     let (images, labels) = if arguments.images.is_empty() {
@@ -180,9 +180,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         if recipe.channels() != setup.network.input().channels {
             let channels = setup.network.input().channels;
             return Err(format!(
-                "recipe {recipe} prepares {} channel(s), {} takes {channels}: give another with --preprocess",
-                recipe.channels(),
-                setup.name
+                "recipe {recipe} prepares {} channel(s), {architecture} takes {channels}: give another with --preprocess",
+                recipe.channels()
             )
             .into());
         }
@@ -191,8 +190,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     // The embedded digits go one by one, as a user's would; the pictures of one call together.
     let batch = if labels.is_empty() { images.len().min(BATCH) } else { 1 };
-    let (probabilities, ms_per_image, plan) =
-        flags.with_threads(|threads| classify(&setup, threads, &images, batch))?;
+    let (probabilities, ms_per_image, plan) = classify(&setup, &*flags.parallel()?, &images, batch)?;
 
     let file = |i: usize| match arguments.images.get(i) {
         Some(path) => path.display().to_string(),
@@ -208,7 +206,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .then(|| guessed.iter().zip(&labels).filter(|&pair| right(pair)).count() as f64 / labels.len() as f64);
 
     let report = Report {
-        net: setup.name.to_string(),
+        net: architecture.to_string(),
         isa: plan.isa().to_string(),
         threads: flags.threads,
         ms_per_image,
@@ -236,7 +234,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut kernels: Vec<&str> = plan.describe().flat_map(|line| line.kernels).collect();
     kernels.sort_unstable();
     kernels.dedup();
-    writeln!(out, "{} on {}: {}", plan.network().name(), plan.isa(), kernels.join(", "))?;
+    writeln!(out, "{} on {}: {}", setup.network.name(), plan.isa(), kernels.join(", "))?;
     writeln!(out, "{ms_per_image:.3} ms an image, {} threads", report.threads)?;
     if let Some(accuracy) = accuracy {
         writeln!(out, "{} digits, {:.1} % right", labels.len(), accuracy * 100.0)?;

@@ -9,10 +9,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use common::{Failure, time_on_demand};
-use sepconv::depthwise::{PackedDepthwise, Padding};
-use sepconv::reference::{self, Window};
+use sepconv::ops::{Depthwise, DepthwiseParams};
 use sepconv::weights::{HashWeights, Weights};
-use sepconv::{AlignedBuffer, Clamp, Epilogue, Isa, Layout, View, ViewMut, select};
+use sepconv::{AlignedBuffer, Clamp, Epilogue, Isa, Layout, Shape, View, ViewMut, Window, reference};
 
 /// Prints `ready`, then for each line N of standard input the milliseconds of N runs of all layers on one line.
 ///
@@ -42,8 +41,7 @@ const LARGEST: usize = 1 << 16;
 
 /// Layers of one shape, and what they need to run.
 struct Stack {
-    layers: Vec<PackedDepthwise>,
-    padding: Padding,
+    layers: Vec<Depthwise>,
     input: Layout,
     output: Layout,
     image: AlignedBuffer,
@@ -60,21 +58,19 @@ impl Stack {
             }
         }
         let kernels = isa.map_or_else(Isa::selected, Ok)?.kernels()?;
-        let kernel = select::depthwise(kernels, stride)?;
-        let output_size = size.div_ceil(stride);
-        let total = ((output_size - 1) * stride + 3).saturating_sub(size);
-        let (before, after) = (total / 2, total - total / 2);
-        let padding = Padding { top: before, bottom: after, left: before, right: after };
+        let shape = Shape::new(size, size, channels);
+        let window = Window::square(3).stride(stride).same(shape);
         let tensors = |layer: usize| -> Result<_, Failure> {
             let weights = HashWeights.tensor(&format!("layer{layer}.weight"), &[channels, 1, 3, 3])?.into_owned();
             Ok((weights, HashWeights.tensor(&format!("layer{layer}.bias"), &[channels])?.into_owned()))
         };
         let packed = |layer| {
             let (weights, bias) = tensors(layer)?;
-            Ok(PackedDepthwise::new(kernel, channels, &weights, &bias)?)
+            Ok(Depthwise::new(kernels, DepthwiseParams::new(channels, window), &weights, &bias)?)
         };
-        let (input, output) =
-            (Layout::spaced(size, size, channels), Layout::spaced(output_size, output_size, channels));
+        let first: Depthwise = packed(0)?;
+        let spaced = |shape: Shape| Layout::spaced(shape.height, shape.width, shape.channels);
+        let (input, output) = (spaced(shape), spaced(first.output(shape)?));
         let buffer = |layout: &Layout| AlignedBuffer::zeroed(layout.height * layout.row_stride);
         let pixels = HashWeights::image(size, size, channels)?;
         let mut image = buffer(&input)?;
@@ -82,16 +78,15 @@ impl Stack {
             to[..channels].copy_from_slice(from);
         }
         let outputs = [buffer(&output)?, buffer(&output)?];
-        let mut stack = Stack { layers: vec![packed(0)?], padding, input, output, image, outputs };
+        let mut stack = Stack { layers: vec![first], input, output, image, outputs };
         stack.run()?;
         let (weights, bias) = tensors(0)?;
-        let (window, shape) = (Window { size: (3, 3), stride, padding }, (size, size, channels));
         // The reference ends the program where it gets no memory; its output doubles as it grows.
-        common::room::<f32>(4 * output_size * output_size * channels)?;
-        let want = reference::depthwise(&pixels, shape, window, None, (&weights, &bias), None, Clamp::RELU6);
+        common::room::<f32>(4 * output.height * output.width * channels)?;
+        let want = reference::depthwise(&pixels, shape, &window, None, (&weights, &bias), None, Clamp::RELU6);
         let got = stack.outputs[0].chunks_exact(output.pixel_stride).flat_map(|pixel| &pixel[..channels]);
         if !got.eq(&want) {
-            return Err(format!("{}: expected the output of the reference", kernel.name()).into());
+            return Err(format!("{}: expected the output of the reference", stack.layers[0].kernel().name()).into());
         }
         stack.layers = (0..layers).map(packed).collect::<Result<_, Failure>>()?;
         Ok(stack)
@@ -104,13 +99,8 @@ impl Stack {
         for (index, layer) in self.layers.iter().enumerate() {
             let chained = index > 0 && layer.kernel().stride() == 1;
             let input = if chained { &*other } else { &self.image };
-            layer.run(
-                self.padding,
-                None,
-                View::new(input, self.input)?,
-                Epilogue::clamp(Clamp::RELU6),
-                ViewMut::new(target, self.output)?,
-            )?;
+            let (input, output) = (View::new(input, self.input)?, ViewMut::new(target, self.output)?);
+            layer.run(input, Epilogue::clamp(Clamp::RELU6), output)?;
             std::mem::swap(&mut target, &mut other);
         }
         Ok(())

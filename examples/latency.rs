@@ -20,13 +20,12 @@ struct Arguments {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
     let setup = flags.setup("hash")?;
-    let (plan, input) = (setup.plan(1)?, setup.hash_image()?);
+    let threads = flags.parallel()?;
+    let (plan, input) = (setup.plan(&*threads, 1)?, setup.hash_image()?);
     let (mut workspace, mut logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
-    flags.with_threads(|threads| {
-        let mut run = || Ok(plan.run_on(threads, &mut workspace, &input, &mut logits)?);
-        run()?;
-        time_on_demand("inferences", 4, run)
-    })
+    let mut run = || Ok(plan.run(&*threads, &mut workspace, &input, &mut logits)?);
+    run()?;
+    time_on_demand("inferences", 4, run)
 }
 
 fn main() -> ExitCode {

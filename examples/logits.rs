@@ -63,11 +63,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         "hash" => (1, setup.hash_image()?),
         path => common::read_input(Path::new(path), (image.height, image.width, image.channels))?,
     };
-    let plan = setup.plan(images)?;
+    let threads = flags.parallel()?;
+    let plan = setup.plan(&*threads, images)?;
     let mut logits = common::zeros(plan.output_len())?;
-    flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace()?, &input, &mut logits)?))?;
+    plan.run(&*threads, &mut plan.workspace()?, &input, &mut logits)?;
     common::finite(&logits)?;
-    let (shape, is_backbone) = (plan.network().output(), setup.is_backbone);
+    let (shape, is_backbone) = (setup.network.output(), setup.is_backbone);
     let n_out = shape.len();
     let rows: Vec<&[f32]> = logits.chunks_exact(n_out).collect();
     let argmax = |row: &&[f32]| (0..n_out).fold(0, |best, i| if row[i] > row[best] { i } else { best });

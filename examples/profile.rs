@@ -19,11 +19,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use common::{Failure, Flags};
+use common::{Failure, Flags, Steps};
 use plot::{INK, Marker, letters};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
-use sepconv::net::{Network, Op};
+use sepconv::models::Network;
+use sepconv::parallel::Serial;
 use serde::Serialize;
 
 /// Prints a table of a network's layers: shape, kernel, time (and that of the same layers apart, where several are
@@ -75,68 +76,66 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err("--rounds 0: expected at least 1".into());
     }
     let setup = flags.setup("hash")?;
+    let threads = &*flags.parallel()?;
     let start = Instant::now();
-    let plan = setup.plan(1)?;
+    let plan = setup.plan(threads, 1)?;
     let built = start.elapsed();
     let input = setup.hash_image()?;
-    let apart = setup.plan_apart()?;
+    let apart = setup.plan_apart(threads)?;
     let mut fastest = [&plan, &apart].map(|plan| vec![f64::INFINITY; plan.describe().count()]);
     let mut memory = [
         (plan.workspace()?, common::zeros(plan.output_len())?),
         (apart.workspace()?, common::zeros(apart.output_len())?),
     ];
     let mut peaks = Vec::new();
-    flags.with_threads(|threads| {
-        for _ in 0..arguments.rounds {
-            let plans = [&plan, &apart].into_iter().zip(&mut memory).zip(&mut fastest);
-            for ((plan, (workspace, logits)), fastest) in plans {
-                // The first run fetches the weights into the caches, from which the plan before drove them.
-                plan.run(workspace, &input, logits)?;
-                plan.run_timed(threads, workspace, &input, logits, &mut |step, work| {
-                    let start = Instant::now();
-                    work();
-                    fastest[step] = fastest[step].min(start.elapsed().as_secs_f64());
-                    let start = Instant::now();
-                    threads.run(flags.threads, &|_| {
-                        peak::fma_loop(PEAK_TURNS);
-                    });
-                    peaks.push(start.elapsed().as_secs_f64());
-                })?;
-            }
+    for _ in 0..arguments.rounds {
+        let plans = [&plan, &apart].into_iter().zip(&mut memory).zip(&mut fastest);
+        for ((plan, (workspace, logits)), fastest) in plans {
+            // The first run fetches the weights into the caches, from which the plan before drove them.
+            plan.run(&Serial, workspace, &input, &mut *logits)?;
+            let mut clock = Steps(|step: usize, work: &mut dyn FnMut()| {
+                let start = Instant::now();
+                work();
+                fastest[step] = fastest[step].min(start.elapsed().as_secs_f64());
+                let start = Instant::now();
+                threads.run(flags.threads, &|_| {
+                    peak::fma_loop(PEAK_TURNS);
+                });
+                peaks.push(start.elapsed().as_secs_f64());
+            });
+            plan.run_observed(threads, workspace, &input, logits, &mut clock)?;
         }
-        Ok(())
-    })?;
+    }
     let peak = flags.threads as f64 * peak::flops(PEAK_TURNS) / median(&mut peaks);
     let [fastest, fastest_apart] = fastest;
-    let by_layer: HashMap<String, f64> = apart
-        .describe()
-        .zip(&fastest_apart)
-        .flat_map(|(line, &seconds)| line.layers.iter().map(|layer| (layer.to_string(), seconds)).collect::<Vec<_>>())
+    let steps_apart = apart.describe().zip(&fastest_apart);
+    let by_layer: HashMap<&str, f64> = steps_apart
+        .flat_map(|(line, &seconds)| line.nodes.into_iter().map(move |node| (node.name(), seconds)))
         .collect();
     let total: f64 = fastest.iter().sum();
-    let dimensions = |s: sepconv::net::Shape| format!("{}x{}x{}", s.height, s.width, s.channels);
     let lines: Vec<Line> = plan
         .describe()
         .zip(&fastest)
         .map(|(line, &seconds)| {
+            let layers: Vec<&str> = line.nodes.iter().map(|node| node.name()).collect();
             let speed = 2.0 * line.macs as f64 / seconds;
             Line {
-                layer: line.layers.join(TOGETHER),
-                shape: format!("{} -> {}", dimensions(line.input), dimensions(line.output)),
+                layer: layers.join(TOGETHER),
+                shape: format!("{} -> {}", line.input, line.output),
                 kernel: line.kernels.join(TOGETHER),
                 ms: seconds * 1e3,
                 gflops: speed / 1e9,
                 share: seconds / total,
                 of_peak: speed / peak,
                 flops_per_byte: 2.0 * line.macs as f64 / line.bytes as f64,
-                ms_apart: line.layers.iter().filter_map(|&layer| by_layer.get(layer)).sum::<f64>() * 1e3,
+                ms_apart: layers.iter().filter_map(|layer| by_layer.get(layer)).sum::<f64>() * 1e3,
             }
         })
         .collect();
     if let Some(path) = &arguments.svg {
-        let bandwidth = flags.with_threads(|threads| Ok(bandwidth::read(threads, flags.threads)))?;
-        let title = format!("{}, {}, {} thread(s)", plan.network().name(), plan.isa(), flags.threads);
-        draw(path, &title, plan.network(), &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
+        let bandwidth = bandwidth::read(threads, flags.threads);
+        let title = format!("{}, {}, {} thread(s)", setup.network.name(), plan.isa(), flags.threads);
+        draw(path, &title, &setup.network, &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
     }
     let mut out = io::stdout().lock();
     if flags.json {
@@ -161,7 +160,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             writeln!(out, "{:<26} {:<28} {kernel}", format!("+ {layer}"), "")?;
         }
     }
-    let macs = plan.network().macs() as f64;
+    let macs = plan.graph().macs() as f64;
     writeln!(
         out,
         "{:.3} ms ({:.3} with every layer apart), {:.1} GFLOP/s of {:.1}, {} thread(s), {}",
@@ -201,12 +200,11 @@ const KINDS: [(&str, RGBColor); 6] = [
 ];
 
 fn colour(network: &Network, line: &Line) -> RGBColor {
-    let op = network.layers().iter().find(|layer| layer.name == line.layer).map(|layer| layer.op);
-    let kind = match op {
-        Some(Op::Pointwise { .. }) => 0,
-        Some(Op::Depthwise { .. }) => 1,
-        Some(Op::Conv { .. }) => 2,
-        Some(Op::FullyConnected) => 3,
+    let kind = match network.graph().node(&line.layer).map(|node| node.kind()) {
+        Some("pointwise") => 0,
+        Some("depthwise") => 1,
+        Some("conv") => 2,
+        Some("fully_connected") => 3,
         // A step of several layers has the name of none.
         None => 4,
         Some(_) => 5,

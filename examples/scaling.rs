@@ -16,7 +16,7 @@ use std::time::Instant;
 use clap::Parser;
 use common::{Failure, Flags};
 use sepconv::parallel::{Parallel, Rayon};
-use sepconv::{Options, Plan, Workspace};
+use sepconv::{Plan, Workspace};
 use serde::Serialize;
 
 /// Prints the speed-up of networks with more threads, and that of a loop of fused multiply-adds beside them.
@@ -53,26 +53,27 @@ struct Line {
 /// A network for so many threads, with the fastest times so far.
 struct Runner {
     threads: usize,
+    pool: Rayon,
     plan: Plan,
-    workspace: Workspace,
+    workspace: Workspace<'static>,
     logits: Vec<f32>,
     network: f64,
     fma_loop: f64,
 }
 
 impl Runner {
-    fn measure(&mut self, parallel: &dyn Parallel, image: &[f32]) -> Result<(), Failure> {
+    fn measure(&mut self, image: &[f32]) -> Result<(), Failure> {
+        let Runner { threads, pool, plan, workspace, logits, network, fma_loop } = self;
         // The first run fetches the weights into the caches, from which the plan before drove them.
-        self.plan.run_on(parallel, &mut self.workspace, image, &mut self.logits)?;
+        plan.run(pool, workspace, image, &mut *logits)?;
         let start = Instant::now();
-        self.plan.run_on(parallel, &mut self.workspace, image, &mut self.logits)?;
-        self.network = self.network.min(start.elapsed().as_secs_f64());
-        let fastest = &mut self.fma_loop;
-        parallel.enter(self.threads, &mut || {
+        plan.run(pool, workspace, image, logits)?;
+        *network = network.min(start.elapsed().as_secs_f64());
+        pool.enter(*threads, &mut || {
             for _ in 0..LOOPS {
                 let start = Instant::now();
-                parallel.run(self.threads, &|_| peak::fma_loop(TURNS));
-                *fastest = fastest.min(start.elapsed().as_secs_f64());
+                pool.run(*threads, &|_| peak::fma_loop(TURNS));
+                *fma_loop = fma_loop.min(start.elapsed().as_secs_f64());
             }
         });
         Ok(())
@@ -83,15 +84,15 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
     let setup = flags.setup("hash")?;
     let image = setup.hash_image()?;
     let runner = |threads| {
-        let plan = setup.plan_with(Options { threads, ..setup.options })?;
+        let pool = common::pool(threads)?;
+        let plan = setup.plan(&pool, 1)?;
         let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
-        Ok(Runner { threads, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
+        Ok(Runner { threads, pool, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
     };
     let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;
-    let pools = runners.iter().map(|runner| common::pool(runner.threads)).collect::<Result<Vec<_>, _>>()?;
     for _ in 0..rounds {
-        for (runner, pool) in runners.iter_mut().zip(&pools) {
-            runner.measure(&Rayon::new(pool), &image)?;
+        for runner in &mut runners {
+            runner.measure(&image)?;
         }
     }
     let (network, fma_loop) = (runners[0].network, runners[0].fma_loop);
@@ -100,7 +101,7 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
         // Each thread runs the whole loop.
         let loop_speed_up = runner.threads as f64 * fma_loop / runner.fma_loop;
         Line {
-            network: setup.name.to_string(),
+            network: setup.network.architecture().to_string(),
             threads: runner.threads,
             ms: runner.network * 1e3,
             speed_up,

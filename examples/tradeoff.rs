@@ -17,7 +17,7 @@ use clap::Parser;
 use common::{Failure, Flags};
 use plot::{INK, Marker};
 use plotters::prelude::*;
-use sepconv::net::{Flavor, Name};
+use sepconv::models::{Architecture, Flavor};
 use serde::Serialize;
 
 /// Every published point: network, width, resolution, top-1 in percent.
@@ -40,7 +40,7 @@ struct Arguments {
 #[derive(Serialize)]
 struct Point {
     #[serde(serialize_with = "as_text")]
-    network: Name,
+    network: Architecture,
     width: f64,
     resolution: usize,
     macs: u64,
@@ -59,7 +59,7 @@ struct Report<'a> {
     points: &'a [Point],
 }
 
-fn as_text<S: serde::Serializer>(name: &Name, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(name: &Architecture, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name.as_str())
 }
 
@@ -111,6 +111,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut points = chosen(flags)?;
     // The published networks are TF-slim's; those of a weight file have its flavor.
     let slim = flags.weights.as_deref().is_none_or(|weights| weights == "hash").then_some(Flavor::Slim);
+    let threads = &*flags.parallel()?;
     let mut networks = Vec::with_capacity(points.len());
     for point in &mut points {
         let flags = Flags {
@@ -121,24 +122,21 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             ..flags.clone()
         };
         let setup = flags.setup("hash")?;
-        (point.macs, point.params) = (setup.network.macs(), setup.network.params());
-        let plan = setup.plan(1)?;
+        (point.macs, point.params) = (setup.network.graph().macs(), setup.network.graph().params());
+        let plan = setup.plan(threads, 1)?;
         let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         networks.push((plan, setup.hash_image()?, workspace, logits));
     }
     let mut times = vec![Vec::with_capacity(arguments.rounds); points.len()];
-    flags.with_threads(|threads| {
-        for _ in 0..arguments.rounds {
-            for ((plan, image, workspace, logits), times) in networks.iter_mut().zip(&mut times) {
-                // The first run fetches the weights into the caches, from which the network before drove them.
-                plan.run_on(threads, workspace, image, logits)?;
-                let start = Instant::now();
-                plan.run_on(threads, workspace, image, logits)?;
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-            }
+    for _ in 0..arguments.rounds {
+        for ((plan, image, workspace, logits), times) in networks.iter_mut().zip(&mut times) {
+            // The first run fetches the weights into the caches, from which the network before drove them.
+            plan.run(threads, workspace, &*image, &mut *logits)?;
+            let start = Instant::now();
+            plan.run(threads, workspace, &*image, logits)?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        Ok(())
-    })?;
+    }
     for (point, times) in points.iter_mut().zip(&mut times) {
         times.sort_by(f64::total_cmp);
         (point.fastest_ms, point.median_ms) = (times[0], times[times.len() / 2]);
@@ -174,15 +172,15 @@ fn print(out: &mut impl Write, points: &[Point], machine: &str) -> Result<(), Fa
         )?;
     }
     let count = |name| points.iter().filter(|point| point.network == name).count();
-    let (v1, v2) = (count(Name::MobilenetV1), count(Name::MobilenetV2));
+    let (v1, v2) = (count(Architecture::MobilenetV1), count(Architecture::MobilenetV2));
     writeln!(out, "{v1} points of mobilenet_v1, {v2} of mobilenet_v2; {machine}")?;
     Ok(())
 }
 
 /// The networks of the chart, with the colours of their narrowest and widest lines.
-const HUES: [(Name, [[f64; 3]; 2]); 2] = [
-    (Name::MobilenetV1, [[253.0, 174.0, 97.0], [140.0, 30.0, 0.0]]),
-    (Name::MobilenetV2, [[116.0, 190.0, 225.0], [8.0, 40.0, 110.0]]),
+const HUES: [(Architecture, [[f64; 3]; 2]); 2] = [
+    (Architecture::MobilenetV1, [[253.0, 174.0, 97.0], [140.0, 30.0, 0.0]]),
+    (Architecture::MobilenetV2, [[116.0, 190.0, 225.0], [8.0, 40.0, 110.0]]),
 ];
 
 /// Their resolutions.

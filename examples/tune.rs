@@ -16,10 +16,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use common::{Failure, Flags, Setup};
-use sepconv::net::{Name, Op};
+use common::{Failure, Flags, Setup, Steps};
+use sepconv::models::Architecture;
+use sepconv::ops::{Pointwise, PointwiseParams};
 use sepconv::parallel::Parallel;
-use sepconv::pointwise::PackedPointwise;
 use sepconv::weights::{HashWeights, Weights};
 use sepconv::{
     AlignedBuffer, Clamp, Epilogue, Fusion, Isa, Kernels, Layout, Options, Plan, PointwiseKernel, View, ViewMut,
@@ -79,7 +79,7 @@ struct Report {
 }
 
 impl Table {
-    fn new(network: Name, question: &'static str, rows: Vec<Row>) -> Self {
+    fn new(network: Architecture, question: &'static str, rows: Vec<Row>) -> Self {
         let chosen_ms = rows.iter().map(|row| row.chosen_ms).sum();
         let best_ms: f64 = rows.iter().map(|row| row.best_ms).sum();
         let regret_percent = 100.0 * (chosen_ms - best_ms) / best_ms;
@@ -137,15 +137,15 @@ fn search(
 struct Alternative {
     label: String,
     plan: Plan,
-    workspace: Workspace,
+    workspace: Workspace<'static>,
     logits: Vec<f32>,
     /// The group of each step.
     groups: Vec<usize>,
 }
 
 impl Alternative {
-    fn new(label: String, setup: &Setup, options: Options) -> Result<Self, Failure> {
-        let plan = setup.plan_with(options)?;
+    fn new(label: String, setup: &Setup, threads: &dyn Parallel, options: Options) -> Result<Self, Failure> {
+        let plan = setup.plan_with(threads, options)?;
         let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         Ok(Alternative { label, plan, workspace, logits, groups: Vec::new() })
     }
@@ -156,7 +156,7 @@ impl Alternative {
             *done += layers;
             Some(*done)
         };
-        self.plan.describe().map(|step| step.layers.len()).scan(0, add).collect()
+        self.plan.describe().map(|step| step.nodes.len()).scan(0, add).collect()
     }
 
     /// How the plan does a group, for the table.
@@ -169,13 +169,14 @@ impl Alternative {
     fn time(&mut self, threads: &dyn Parallel, image: &[f32], fastest: &mut [f64]) -> Result<(), Failure> {
         let Alternative { plan, workspace, logits, groups, .. } = self;
         // The first run fetches the weights into the caches, from which the plan before drove them.
-        plan.run_on(threads, workspace, image, logits)?;
+        plan.run(threads, workspace, image, &mut *logits)?;
         let mut seconds = vec![0.0; fastest.len()];
-        plan.run_timed(threads, workspace, image, logits, &mut |step, work| {
+        let mut clock = Steps(|step: usize, work: &mut dyn FnMut()| {
             let start = Instant::now();
             work();
             seconds[groups[step]] += start.elapsed().as_secs_f64();
-        })?;
+        });
+        plan.run_observed(threads, workspace, image, logits, &mut clock)?;
         for (fastest, seconds) in fastest.iter_mut().zip(seconds) {
             *fastest = fastest.min(seconds);
         }
@@ -207,10 +208,10 @@ fn compare(
         Ok(fastest)
     })?;
     let chosen = &plans[chosen];
-    let mut names = chosen.plan.describe().flat_map(|step| step.layers);
+    let mut names = chosen.plan.describe().flat_map(|step| step.nodes);
     let starts = [0].iter().chain(&shared);
     let rows = found.iter().zip(starts.zip(&shared)).enumerate().map(|(group, (found, (start, end)))| {
-        let layers: Vec<String> = names.by_ref().take(end - start).map(str::to_string).collect();
+        let layers: Vec<String> = names.by_ref().take(end - start).map(|node| node.name().to_string()).collect();
         let what = match &layers[..] {
             [first, _, .., last] => format!("{first} .. {last}"),
             layers => layers.join(" + "),
@@ -225,21 +226,22 @@ fn compare(
 fn fusions(setup: &Setup, flags: &Flags, rounds: usize) -> Result<Vec<Row>, Failure> {
     let strips = STRIPS.map(|rows| (format!("strips of {rows}"), Fusion::Strips(rows)));
     let all = [("auto".into(), Fusion::Auto), ("off".into(), Fusion::Off)].into_iter().chain(strips);
+    let threads = &*flags.parallel()?;
     let plan = |(label, fusion)| {
-        Alternative::new(label, setup, Options { isa: flags.isa, threads: flags.threads, fusion, ..Options::default() })
+        Alternative::new(label, setup, threads, Options { isa: flags.isa, fusion, ..Options::default() })
     };
     let plans = all.map(plan).collect::<Result<Vec<_>, _>>()?;
-    flags.with_threads(|threads| compare(plans, 0, rounds, threads, &setup.hash_image()?))
+    compare(plans, 0, rounds, threads, &setup.hash_image()?)
 }
 
 /// How many tasks a step is cut into, for the same threads.
 fn threads(setup: &Setup, flags: &Flags, rounds: usize) -> Result<Vec<Row>, Failure> {
     let plan = |threads| {
         let label = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
-        Alternative::new(label, setup, Options { isa: flags.isa, threads, ..Options::default() })
+        Alternative::new(label, setup, &common::pool(threads)?, Options { isa: flags.isa, ..Options::default() })
     };
     let plans = (1..=flags.threads).map(plan).collect::<Result<Vec<_>, _>>()?;
-    flags.with_threads(|threads| compare(plans, flags.threads - 1, rounds, threads, &setup.hash_image()?))
+    compare(plans, flags.threads - 1, rounds, &*flags.parallel()?, &setup.hash_image()?)
 }
 
 /// A buffer for pixels that begin on different lines of the first-level cache, as a plan spaces them, and its layout.
@@ -253,20 +255,19 @@ fn pixels(name: &str, count: usize, channels: usize) -> Result<(AlignedBuffer, L
 /// The tile of each pointwise shape: output pixels, input channels, output channels.
 fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<Row>, Failure> {
     let mut shapes = BTreeMap::<_, Vec<String>>::new();
-    for layer in setup.network.layers() {
-        if matches!(layer.op, Op::Pointwise { .. } | Op::FullyConnected) {
-            let (inputs, output) = (setup.network.shape(layer.input).map_or(0, |shape| shape.channels), layer.output);
-            let shape = (output.height * output.width, inputs, output.channels);
-            shapes.entry(shape).or_default().push(layer.name.clone());
+    for node in setup.network.graph().nodes() {
+        if matches!(node.kind(), "pointwise" | "fully_connected") {
+            let shape = (node.output().pixels(), node.input().channels, node.output().channels);
+            shapes.entry(shape).or_default().push(node.name().to_string());
         }
     }
     let row = |((m, k, n), layers): (_, Vec<String>)| {
         let chosen = select::pointwise(kernels, m, k, n)?.name();
         // The matrix-vector kernel is made for one pixel: it competes where it is the choice.
-        let competes = |kernel: &&PointwiseKernel| !kernel.is_trial() && (kernel.rows() > 1 || kernel.name() == chosen);
+        let competes = |kernel: &&PointwiseKernel| !kernel.is_trial() && (kernel.mr() > 1 || kernel.name() == chosen);
         let tiles: Vec<&'static PointwiseKernel> = kernels.pointwise().iter().filter(competes).collect();
         let (weights, bias) = (HashWeights.tensor("weights", &[n, k])?, HashWeights.tensor("bias", &[n])?);
-        let pack = |&kernel: &_| PackedPointwise::new(kernel, k, n, &weights, &bias);
+        let pack = |&kernel: &_| Pointwise::with_kernel(kernel, PointwiseParams::new(k, n), &weights, &bias);
         let packed = tiles.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let (input, input_layout) = pixels("input", m, k)?;
         let (mut output, output_layout) = pixels("output", m, n)?;
@@ -278,7 +279,7 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
                     let mut run = || -> Result<_, Failure> {
                         let (from, to) = (View::new(&input, input_layout)?, ViewMut::new(&mut output, output_layout)?);
                         let start = Instant::now();
-                        packed[index].run(1, from, Epilogue::clamp(Clamp::RELU6), to)?;
+                        packed[index].run(from, Epilogue::clamp(Clamp::RELU6), to)?;
                         Ok(start.elapsed().as_secs_f64())
                     };
                     // The first run warms the caches.
@@ -311,12 +312,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     if let Some(need) = need.filter(|need| !(need.is_finite() && *need >= 0.0)) {
         return Err(format!("--need {need}: expected a percentage of 0 or more").into());
     }
-    let fusion = match flags.fusion {
-        Fusion::Auto => None,
-        Fusion::Off => Some("off".to_string()),
-        Fusion::Strips(rows) => Some(rows.to_string()),
-    };
-    if let Some(fusion) = fusion {
+    if flags.fusion != Fusion::Auto {
+        let fusion = match flags.fusion {
+            Fusion::Strips(rows) => rows.to_string(),
+            other => format!("{other:?}").to_lowercase(),
+        };
         return Err(format!("--fusion {fusion}: expected auto, which is compared with all others").into());
     }
     if flags.low_memory {
@@ -334,10 +334,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     };
     for of_network in flags.for_each_network() {
         let setup = of_network.setup("hash")?;
-        answer(setup.name, "fusion and strips", fusions(&setup, flags, rounds)?)?;
-        answer(setup.name, "tile, one thread", tiles(&setup, kernels, rounds)?)?;
+        let network = setup.network.architecture();
+        answer(network, "fusion and strips", fusions(&setup, flags, rounds)?)?;
+        answer(network, "tile, one thread", tiles(&setup, kernels, rounds)?)?;
         if flags.threads > 1 {
-            answer(setup.name, "threads", threads(&setup, flags, rounds)?)?;
+            answer(network, "threads", threads(&setup, flags, rounds)?)?;
         }
     }
     if flags.json {

@@ -3,7 +3,7 @@
 //!     cargo build --release --examples && cargo test --release --test examples
 //!
 //! `cargo test` builds the examples too; `--test examples` alone runs those that were built before.
-#![cfg(feature = "rayon")]
+#![cfg(all(feature = "rayon", feature = "reference"))]
 
 #[path = "common/files.rs"]
 mod files;
@@ -16,12 +16,14 @@ use std::sync::OnceLock;
 
 use files::{Tensor, file, torch};
 use image::{Rgb, RgbImage};
-use sepconv::net::{Activation, Config, Name, Network};
+use sepconv::Isa;
+use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
+    "custom_network",
     "logits",
     "profile --rounds 1",
     "scaling --net digits --threads 2 --rounds 1",
@@ -70,8 +72,9 @@ fn run(line: &str, stdout: Stdio) -> Output {
 
 /// A small MobileNet V1.
 fn network(classes: usize) -> Network {
-    let config = Config { width: 0.25, resolution: 32, classes: Some(classes), ..Config::of(Name::MobilenetV1) };
-    Network::new(Name::MobilenetV1, &config).unwrap()
+    let config =
+        Config { width: 0.25, resolution: 32, classes: Some(classes), ..Config::of(Architecture::MobilenetV1) };
+    Network::new(Architecture::MobilenetV1, &config).unwrap()
 }
 
 /// The folder with the files that the command lines name, made once.
@@ -205,6 +208,17 @@ fn what_cannot_be_classified_is_an_error() {
 }
 
 #[test]
+fn a_network_of_ones_own_has_the_bits_of_the_reference() {
+    if emulated() {
+        return;
+    }
+    for isa in Isa::supported() {
+        let line = format!("custom_network --isa {isa}");
+        check(&[(&line, 0, "all 10 logits are those of the reference, bit by bit")]);
+    }
+}
+
+#[test]
 fn a_weight_file_says_what_it_is() {
     if emulated() {
         return;
@@ -222,6 +236,8 @@ fn a_weight_file_says_what_it_is() {
         ("logits --flavor keras --weights 1001.safetensors", 2, "says flavor torch, --flavor says keras: leave"),
         ("logits --flavor keras --force-flavor --weights 1001.safetensors", 0, "\"n_out\":1001"),
         ("logits --flavor torch --weights 1001.safetensors", 0, "\"n_out\":1001"),
+        // One that says nothing has a width by its tensors' shapes.
+        ("logits --resolution 32 --weights bare.safetensors", 0, "\"n_out\":1001"),
         // One that says no flavor takes any.
         ("logits --flavor keras --width 0.25 --resolution 32 --weights bare.safetensors", 0, "\"n_out\":1001"),
         (
@@ -278,7 +294,7 @@ fn errors_name_what_was_given() {
 /// The library refuses a value beyond each limit and says which; help and README say the same.
 #[test]
 fn limits_are_the_same_everywhere() {
-    let digits = Config::of(Name::Digits);
+    let digits = Config::of(Architecture::Digits);
     let refused = [
         Config { width: 0.0, ..digits },
         Config { resolution: 8193, ..digits },
@@ -286,7 +302,7 @@ fn limits_are_the_same_everywhere() {
         Config { epsilon: Some(1.0), ..digits },
     ];
     let mut limits: Vec<String> = refused
-        .map(|config| Network::new(Name::Digits, &config).unwrap_err())
+        .map(|config| Network::new(Architecture::Digits, &config).unwrap_err())
         .into_iter()
         .chain(["tanh".parse::<Activation>().unwrap_err()])
         .map(|error| error.to_string().split_once("expected ").unwrap().1.replace("one of ", ""))

@@ -1,4 +1,4 @@
-//! What the benches share: the layers of the networks, numbers, the peak of this machine.
+//! What the benches share: the nodes of the networks, numbers, the peak of this machine.
 #![allow(dead_code)] // Each bench uses a part.
 
 #[path = "../../examples/common/peak.rs"]
@@ -8,27 +8,22 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
-use sepconv::net::{Config, Layer, Name, Network, Shape};
+use sepconv::graph::Node;
+use sepconv::models::{Architecture, Config, Network};
 use sepconv::{Isa, Kernels};
 
 /// The networks of the papers.
 pub fn networks() -> Vec<Network> {
-    let paper = |name| Network::new(name, &Config::of(name)).expect("the paper's configuration is a network");
-    [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].into_iter().map(paper).collect()
+    let paper = |architecture| {
+        Network::new(architecture, &Config::of(architecture)).expect("the paper's configuration is a network")
+    };
+    [Architecture::MobilenetV1, Architecture::MobilenetV2, Architecture::Xception].into_iter().map(paper).collect()
 }
 
-/// The layers of all networks with the shape of their input.
-pub fn layers() -> Vec<(Layer, Shape)> {
-    networks()
-        .iter()
-        .flat_map(|network| {
-            network
-                .layers()
-                .iter()
-                .filter_map(|layer| Some((layer.clone(), network.shape(layer.input)?)))
-                .collect::<Vec<_>>()
-        })
-        .collect()
+/// The nodes of all networks of one of these kinds.
+pub fn nodes(kinds: &[&str]) -> Vec<Node> {
+    let of_network = |network: &Network| network.graph().nodes().to_vec();
+    networks().iter().flat_map(of_network).filter(|node| kinds.contains(&node.kind())).collect()
 }
 
 /// The kernels of every ISA that runs here.

@@ -12,10 +12,10 @@ use clap::Args;
 use memmap2::Mmap;
 use preprocess::Recipe;
 pub use program::{complain, finite, main, print_json, room, time_on_demand, zeros};
-use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
+use sepconv::models::{Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
 use sepconv::parallel::{Parallel, Rayon, Serial};
-use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
-use sepconv::{Error, Fusion, Isa, Options, Plan};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
+use sepconv::{Error, Fusion, Isa, Observer, Options, Plan};
 
 /// What an example may fail with: a sentence for a person.
 pub type Failure = Box<dyn std::error::Error>;
@@ -29,7 +29,7 @@ pub const HELD_OUT_DIGITS: &[u8] = include_bytes!("../../data/digits/held_out.sa
 pub struct Flags {
     /// Network: digits, mobilenet_v1, mobilenet_v2, xception [default: what the weight file says, else digits]
     #[arg(long)]
-    pub net: Option<Name>,
+    pub net: Option<Architecture>,
     /// Multiplier of the channels, more than 0, at most 16 [default: the weight file's, else 1.0; digits: 0.5]
     #[arg(long)]
     pub width: Option<f64>,
@@ -91,7 +91,6 @@ enum Source {
 
 /// What the flags and the weight file say together.
 pub struct Setup {
-    pub name: Name,
     pub network: Network,
     /// How the weights want their pictures prepared, where the file or its names tell.
     pub recipe: Option<Recipe>,
@@ -105,7 +104,7 @@ pub struct Setup {
 
 /// What the weights say themselves.
 struct Said {
-    name: Name,
+    architecture: Architecture,
     config: Config,
     recipe: Option<Recipe>,
     background: Option<bool>,
@@ -114,12 +113,12 @@ struct Said {
 
 impl Flags {
     fn source(&self, otherwise: &str) -> Result<Source, Failure> {
-        let name = self.net.unwrap_or(Name::Digits);
+        let net = self.net.unwrap_or(Architecture::Digits);
         match self.weights.as_deref().unwrap_or(otherwise) {
             "hash" => Ok(Source::Hash),
-            "embedded" if name == Name::Digits => Ok(Source::Embedded),
+            "embedded" if net == Architecture::Digits => Ok(Source::Embedded),
             "embedded" => Err(format!(
-                "only digits has embedded weights: give --weights FILE.safetensors for {name} (tools/fetch_models.py \
+                "only digits has embedded weights: give --weights FILE.safetensors for {net} (tools/fetch_models.py \
                  fetches trained ones), or --weights hash for numbers made from the tensors' names"
             )
             .into()),
@@ -143,8 +142,8 @@ impl Flags {
 
     /// What the weight file `bytes` says, where it does not contradict the flags.
     fn read(&self, bytes: &[u8]) -> Result<Said, Failure> {
-        let file = SafetensorsWeights::new(bytes)?;
-        let name = match (self.net, file.network()) {
+        let file = WeightFile::new(bytes)?;
+        let architecture = match (self.net, file.architecture()) {
             (Some(net), Ok(said)) if said != net => {
                 return Err(
                     format!("this file looks like {said}, not {net}: give --net {said}, or other weights").into()
@@ -154,7 +153,7 @@ impl Flags {
             (Some(net), Err(_)) if file.metadata("sepconv.network").is_none() => net,
             (_, said) => said?,
         };
-        let config = file.config(name)?;
+        let config = file.config(architecture)?;
         let told = file.metadata("sepconv.flavor").is_some() && !self.force_flavor;
         if let Some(flavor) = self.flavor.filter(|&flavor| told && flavor != config.flavor) {
             let said = config.flavor;
@@ -163,7 +162,7 @@ impl Flags {
             )
             .into());
         }
-        let is_backbone = file.is_backbone(name)?;
+        let is_backbone = file.is_backbone(architecture)?;
         if let Some(classes) = self.classes.filter(|_| is_backbone) {
             return Err(format!("--classes {classes}: this file is a backbone, without a classifier").into());
         }
@@ -172,23 +171,22 @@ impl Flags {
                 let names = Recipe::ALL.map(Recipe::name).join(", ");
                 format!("sepconv.preprocess {recipe:?}: expected one of {names}")
             })?),
-            None => recipe_of(name, file.scheme(name)?),
+            None => recipe_of(architecture, file.names_of(architecture)?),
         };
-        Ok(Said { name, config, recipe, background: file.background()?, is_backbone })
+        Ok(Said { architecture, config, recipe, background: file.background()?, is_backbone })
     }
 
     /// The network and its weights; `otherwise` names the weights where no flag does.
     pub fn setup(&self, otherwise: &str) -> Result<Setup, Failure> {
-        if !(1..=1024).contains(&self.threads) {
-            return Err(format!("--threads {}: expected 1 to 1024", self.threads).into());
-        }
+        self.check_threads()?;
         let source = self.source(otherwise)?;
-        let Said { name, mut config, recipe, background, is_backbone } = match &source {
+        let Said { architecture, mut config, recipe, background, is_backbone } = match &source {
             Source::File(path, map) => self.read(map).map_err(|why| format!("--weights {}: {why}", path.display()))?,
             _ => {
-                let name = self.net.unwrap_or(Name::Digits);
-                let recipe = (name == Name::Digits).then_some(Recipe::Digits);
-                Said { name, config: Config::of(name), recipe, background: None, is_backbone: false }
+                let architecture = self.net.unwrap_or(Architecture::Digits);
+                let recipe = (architecture == Architecture::Digits).then_some(Recipe::Digits);
+                let config = Config::of(architecture);
+                Said { architecture, config, recipe, background: None, is_backbone: false }
             }
         };
         config.width = self.width.unwrap_or(config.width);
@@ -197,12 +195,12 @@ impl Flags {
         config.activation = self.activation.or(config.activation);
         config.epsilon = self.bn_eps.or(config.epsilon);
         config.classes = self.classes.or(config.classes);
-        let network = Network::new(name, &config).map_err(|error| self.of_flag(error))?;
+        let network = Network::new(architecture, &config).map_err(|error| self.of_flag(error))?;
         let background = background.unwrap_or(config.flavor == Flavor::Slim && network.classes() == 1001);
-        let network = if is_backbone { network.backbone() } else { network };
-        let (isa, threads, low_memory) = (self.isa, self.threads, self.low_memory);
-        let options = Options { isa, threads, low_memory, fusion: self.fusion, ..Options::default() };
-        Ok(Setup { name, network, recipe, background, is_backbone, source, options })
+        let network = if is_backbone { network.backbone()? } else { network };
+        let &Flags { isa, fusion, low_memory, .. } = self;
+        let options = Options { isa, fusion, low_memory, ..Options::default() };
+        Ok(Setup { network, recipe, background, is_backbone, source, options })
     }
 
     /// `error` of a network, under the flag whose value it refuses.
@@ -224,33 +222,33 @@ impl Flags {
 }
 
 /// The recipe that comes with the names of a source.
-fn recipe_of(name: Name, scheme: Scheme) -> Option<Recipe> {
-    match (name, scheme) {
-        (Name::Digits, _) => Some(Recipe::Digits),
-        (Name::MobilenetV2, Scheme::Torch) => Some(Recipe::Torchvision),
-        (Name::MobilenetV2, Scheme::Timm) => Some(Recipe::Timm),
-        (Name::MobilenetV1, Scheme::Torch) => Some(Recipe::TimmHalf),
-        (Name::Xception, Scheme::Torch) => Some(Recipe::TimmXception),
-        (_, Scheme::Keras) => Some(Recipe::Keras),
-        (_, Scheme::Slim) => Some(Recipe::Slim),
+fn recipe_of(architecture: Architecture, names: TensorNames) -> Option<Recipe> {
+    match (architecture, names) {
+        (Architecture::Digits, _) => Some(Recipe::Digits),
+        (Architecture::MobilenetV2, TensorNames::Torch) => Some(Recipe::Torchvision),
+        (Architecture::MobilenetV2, TensorNames::Timm) => Some(Recipe::Timm),
+        (Architecture::MobilenetV1, TensorNames::Torch) => Some(Recipe::TimmHalf),
+        (Architecture::Xception, TensorNames::Torch) => Some(Recipe::TimmXception),
+        (_, TensorNames::Keras) => Some(Recipe::Keras),
+        (_, TensorNames::Slim) => Some(Recipe::Slim),
         _ => None,
     }
 }
 
 impl Setup {
-    /// The plan for `batch` images.
-    pub fn plan(&self, batch: usize) -> Result<Plan, Failure> {
-        self.plan_with(Options { batch, ..self.options })
+    /// The plan for `batch` images a run on `threads`.
+    pub fn plan(&self, threads: &dyn Parallel, batch: usize) -> Result<Plan, Failure> {
+        self.plan_with(threads, Options { batch, ..self.options })
     }
 
     /// The plan for one image that computes every layer whole.
-    pub fn plan_apart(&self) -> Result<Plan, Failure> {
-        self.plan_with(Options { fusion: Fusion::Off, low_memory: false, ..self.options })
+    pub fn plan_apart(&self, threads: &dyn Parallel) -> Result<Plan, Failure> {
+        self.plan_with(threads, Options { fusion: Fusion::Off, low_memory: false, ..self.options })
     }
 
     /// The plan with other options than the flags'.
-    pub fn plan_with(&self, options: Options) -> Result<Plan, Failure> {
-        let build = |weights: &dyn Weights| Plan::new(self.network.clone(), weights, options);
+    pub fn plan_with(&self, threads: &dyn Parallel, options: Options) -> Result<Plan, Failure> {
+        let build = |weights: &dyn Weights| self.network.plan(weights, threads, options);
         match &self.source {
             Source::Hash => Ok(build(&HashWeights)?),
             Source::Embedded => Ok(build(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
@@ -282,8 +280,8 @@ impl Setup {
 
     /// Whether the file has all that the network has in front of its classifier, and more.
     fn has_another_head(&self, file: &[u8]) -> bool {
-        let folded = SafetensorsWeights::new(file).and_then(|weights| fold(&self.network.clone().backbone(), &weights));
-        match folded {
+        let body = self.network.clone().backbone();
+        match body.and_then(|body| body.fold(&SafetensorsWeights::new(file)?)) {
             Err(Error::Weights { problems, .. }) => problems.iter().all(|problem| problem.contains(": unexpected, ")),
             _ => false,
         }
@@ -293,7 +291,7 @@ impl Setup {
     fn headless(&self) -> String {
         format!(
             "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; {}",
-            self.name,
+            self.network.architecture(),
             self.another_head()
         )
     }
@@ -315,25 +313,42 @@ impl Flags {
     /// The flags for the network that they name or whose weights they have, else for each of three.
     pub fn for_each_network(&self) -> Vec<Flags> {
         let networks = match (self.net, &self.weights) {
-            (None, None) => [Name::MobilenetV1, Name::MobilenetV2, Name::Xception].map(Some).to_vec(),
+            (None, None) => {
+                [Architecture::MobilenetV1, Architecture::MobilenetV2, Architecture::Xception].map(Some).to_vec()
+            }
             (net, _) => vec![net],
         };
         networks.into_iter().map(|net| Flags { net, ..self.clone() }).collect()
     }
 
-    /// Calls `work` with the threads that the flags ask for.
-    pub fn with_threads<T>(&self, work: impl FnOnce(&dyn Parallel) -> Result<T, Failure>) -> Result<T, Failure> {
-        if self.threads == 1 {
-            return work(&Serial);
+    /// The threads that the flags ask for.
+    pub fn parallel(&self) -> Result<Box<dyn Parallel>, Failure> {
+        self.check_threads()?;
+        Ok(if self.threads == 1 { Box::new(Serial) } else { Box::new(pool(self.threads)?) })
+    }
+
+    fn check_threads(&self) -> Result<(), Failure> {
+        match self.threads {
+            1..=1024 => Ok(()),
+            threads => Err(format!("--threads {threads}: expected 1 to 1024").into()),
         }
-        work(&Rayon::new(&pool(self.threads)?))
     }
 }
 
 /// A pool of so many threads.
-pub fn pool(threads: usize) -> Result<rayon::ThreadPool, Failure> {
+pub fn pool(threads: usize) -> Result<Rayon, Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|why| format!("--threads {threads}: {why}; give fewer, or free some memory").into())
+    let pool = pool.map_err(|why| format!("--threads {threads}: {why}; give fewer, or free some memory"))?;
+    Ok(Rayon::new(pool))
+}
+
+/// Gives each step of a plan that runs, its index and its work, to a closure.
+pub struct Steps<F>(pub F);
+
+impl<F: FnMut(usize, &mut dyn FnMut()) + Send> Observer for Steps<F> {
+    fn step(&mut self, index: usize, work: &mut dyn FnMut()) {
+        (self.0)(index, work);
+    }
 }
 
 /// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as

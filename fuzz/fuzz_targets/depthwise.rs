@@ -6,9 +6,8 @@ mod common;
 use arbitrary::Arbitrary;
 use common::{Output, every_isa, layout, numbers, spread};
 use libfuzzer_sys::fuzz_target;
-use sepconv::depthwise::{PackedDepthwise, Padding};
-use sepconv::reference::{self, Window};
-use sepconv::{Clamp, Epilogue, View, ViewMut};
+use sepconv::ops::{Depthwise, DepthwiseParams};
+use sepconv::{Clamp, Epilogue, Padding, Shape, View, ViewMut, Window, reference};
 
 #[derive(Debug, Arbitrary)]
 struct Case<'a> {
@@ -28,26 +27,29 @@ fuzz_target!(|case: Case<'_>| {
     let channels = usize::from(case.channels % 40) + 1;
     let [top, bottom, left, right] = case.padding.map(|side| usize::from(side % 3));
     let padding = Padding { top, bottom, left, right };
-    let input = numbers(case.data, height * width * channels, 0);
-    let (weights, bias) = (numbers(case.data, channels * 9, 1), numbers(case.data, channels, 2));
+    let shape = Shape::new(height, width, channels);
+    let (input, bias) = (numbers(case.data, shape.len(), 0), numbers(case.data, channels, 2));
     let clamp = if case.clamp { Clamp::RELU6 } else { Clamp::NONE };
     let input_lo = case.input_lo.filter(|lo| !lo.is_nan());
     let source = layout(height, width, channels, case.gaps);
     let buffer = spread(&input, &source);
     for kernel in every_isa().flat_map(|kernels| kernels.depthwise()) {
-        let window = Window { size: (3, 3), stride: kernel.stride(), padding };
-        let Some((out_height, out_width)) = padding.output((height, width), (3, 3), kernel.stride()) else { continue };
+        let (rows, columns) = kernel.window();
+        let window = Window::new(rows, columns).stride(kernel.stride()).dilation(kernel.dilation()).padding(padding);
+        let Some((out_height, out_width)) = window.output(height, width) else { continue };
         let target = layout(out_height, out_width, channels, case.gaps);
+        let weights = numbers(case.data, channels * window.taps(), 1);
         let residual = case.residual.then(|| numbers(case.data, out_height * out_width * channels, 3));
-        let shape = (height, width, channels);
-        let want = reference::depthwise(&input, shape, window, input_lo, (&weights, &bias), residual.as_deref(), clamp);
-        let packed = PackedDepthwise::new(kernel, channels, &weights, &bias).expect("the lengths agree");
+        let parameters = (&weights[..], &bias[..]);
+        let want = reference::depthwise(&input, shape, &window, input_lo, parameters, residual.as_deref(), clamp);
+        let params = DepthwiseParams { input_lo, ..DepthwiseParams::new(channels, window) };
+        let op = Depthwise::with_kernel(kernel, params, &weights, &bias).expect("the lengths agree");
         let residual = residual.as_ref().map(|residual| spread(residual, &target));
         let residual = residual.as_ref().map(|buffer| View::new(buffer, target).expect("the residual fits"));
         let mut output = Output::new(target);
         let view = ViewMut::new(output.slice(), target).expect("the output fits");
         let input = View::new(&buffer, source).expect("the input fits");
-        packed.run(padding, input_lo, input, Epilogue { residual, clamp }, view).expect("the shapes agree");
+        op.run(input, Epilogue { residual, clamp }, view).expect("the shapes agree");
         output.check(&want, kernel.name());
     }
 });

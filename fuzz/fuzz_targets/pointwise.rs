@@ -6,7 +6,7 @@ mod common;
 use arbitrary::Arbitrary;
 use common::{Output, every_isa, layout, numbers, spread};
 use libfuzzer_sys::fuzz_target;
-use sepconv::pointwise::PackedPointwise;
+use sepconv::ops::{Part, Pointwise, PointwiseParams};
 use sepconv::{Clamp, Epilogue, View, ViewMut, reference};
 
 #[derive(Debug, Arbitrary)]
@@ -27,12 +27,13 @@ fuzz_target!(|case: Case<'_>| {
     let (bias, residual) = (numbers(case.data, n, 2), case.residual.then(|| numbers(case.data, m * n, 3)));
     let clamp = if case.clamp { Clamp::RELU6 } else { Clamp::NONE };
     let target = layout(1, m, n, case.gaps);
-    let want = reference::pointwise(&input, (m, k, n), &weights, &bias, residual.as_deref(), clamp);
+    let want = reference::pointwise(&input, (m, k, n), (&weights, &bias), residual.as_deref(), clamp);
     // K in one part, or in two.
     let cut = Some(usize::from(case.cut)).filter(|cut| (1..k).contains(cut)).unwrap_or(k);
     let parts = [Some(0..cut), (cut < k).then_some(cut..k)];
     for kernel in every_isa().flat_map(|kernels| kernels.pointwise()) {
-        let packed = PackedPointwise::new(kernel, k, n, &weights, &bias).expect("the lengths agree");
+        let params = PointwiseParams::new(k, n);
+        let op = Pointwise::with_kernel(kernel, params, &weights, &bias).expect("the lengths agree");
         let residual = residual.as_ref().map(|residual| spread(residual, &target));
         let mut output = Output::new(target);
         for channels in parts.clone().into_iter().flatten() {
@@ -45,7 +46,7 @@ fuzz_target!(|case: Case<'_>| {
             let epilogue = if last { Epilogue { residual, clamp } } else { Epilogue::clamp(Clamp::NONE) };
             let output = ViewMut::new(output.slice(), target).expect("the output fits");
             let input = View::new(&part, source).expect("the input fits");
-            packed.run_channels(channels, 1, input, epilogue, output).expect("the shapes agree");
+            op.run_inputs(channels, &Part::all(target.shape()), input, epilogue, output).expect("the shapes agree");
         }
         output.check(&want, kernel.name());
     }

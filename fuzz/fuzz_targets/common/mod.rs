@@ -26,7 +26,7 @@ pub fn layout(height: usize, width: usize, channels: usize, (pixel_gap, row_gap)
 }
 
 fn extent(layout: &Layout) -> usize {
-    (layout.height - 1) * layout.row_stride + (layout.width - 1) * layout.pixel_stride + layout.channels
+    layout.extent().expect("the layout is sound")
 }
 
 fn elements(layout: &Layout) -> impl Iterator<Item = usize> {
