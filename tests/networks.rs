@@ -123,6 +123,8 @@ fn every_layer_is_golden() {
             layers.iter().filter(|row| row["network"] == name).map(|row| (row["layer"], row)).collect();
         let (_, nodes) = observed(&plan(&network, Options { observed: true, ..Options::default() }), &image(&network));
         assert_eq!(nodes.len(), network.graph().nodes().len(), "{name}");
+        let missing: Vec<_> = expected.keys().filter(|layer| network.graph().node(layer).is_none()).collect();
+        assert!(missing.is_empty(), "{name} lacks {missing:?}");
         for (node, got) in network.graph().nodes().iter().zip(&nodes) {
             let Some(row) = expected.get(node.name()) else { continue };
             let want: f64 = row["l2"].parse().unwrap();
@@ -158,6 +160,12 @@ fn small_networks() -> Vec<Network> {
         small(Architecture::MobilenetV2, 0.25, 64, Flavor::Keras),
         small(Architecture::Xception, 0.125, 75, Flavor::Keras),
         small(Architecture::Xception, 0.125, 48, Flavor::Timm),
+        small(Architecture::ShufflenetV1, 0.25, 67, Flavor::Paper),
+        small(Architecture::ShufflenetV1, 0.5, 64, Flavor::Megvii),
+        small(Architecture::ShufflenetV2, 0.5, 65, Flavor::Torch),
+        small(Architecture::ShufflenetV2, 0.5, 64, Flavor::Megvii),
+        small(Architecture::Squeezenet1_0, 0.25, 61, Flavor::Caffe),
+        small(Architecture::Squeezenet1_1, 0.25, 54, Flavor::Torch),
     ]
 }
 
