@@ -1,6 +1,7 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
+use super::LARGEST_TENSOR;
 use super::lower::{Item, TensorId, tensor_of};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Origin};
@@ -95,6 +96,7 @@ pub(super) fn lay_out(
         let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
         memory.places[tensor_of(graph, origin)] = Some(external(Region::Output(output), shape));
     }
+    let refuse = || Error::shape("batch", batch, "one whose tensors fit the address space");
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
@@ -103,10 +105,13 @@ pub(super) fn lay_out(
             .checked_mul(layout.row_stride)
             .and_then(|row| row.checked_mul(layout.height))
             .and_then(|length| length.checked_next_multiple_of(LINE))
-            .filter(|&length| length < isize::MAX as usize / 64)
-            .ok_or_else(|| Error::shape("batch", batch, "one whose tensors fit the address space"))?;
+            .filter(|&length| length <= LARGEST_TENSOR)
+            .ok_or_else(refuse)?;
         live.retain(|other| other.until >= index);
         let offset = first_gap(live, length);
+        if offset > isize::MAX as usize / 8 {
+            return Err(refuse());
+        }
         live.push(Live { offset, length, until });
         workspace = workspace.max(offset + length);
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
@@ -124,9 +129,9 @@ pub(super) fn lay_out(
         });
         memory.scratch.push(scratch.collect::<Result<_>>()?);
         let lives = |&(input, _): &(usize, (&str, Shape))| last_read[input].is_some_and(|last| index <= last);
-        let image: usize = graph.inputs().enumerate().filter(lives).map(|(_, (_, shape))| batch * shape.len()).sum();
-        let held = live.iter().filter(|other| other.until >= index).map(|other| other.length).sum::<usize>();
-        memory.peak = memory.peak.max(image + held);
+        let images = graph.inputs().enumerate().filter(lives).map(|(_, (_, shape))| batch * shape.len());
+        let held = live.iter().filter(|other| other.until >= index).map(|other| other.length);
+        memory.peak = memory.peak.max(images.chain(held).fold(0, usize::saturating_add));
     }
     Ok(Memory { workspace, ..memory })
 }

@@ -39,6 +39,8 @@ use step::Step;
 
 /// The most images a run, and the most threads.
 const LARGEST: usize = 1 << 16;
+/// The most elements of a tensor of all images: products and sums of a few stay far below any overflow.
+const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
 
 /// A graph with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
 /// workspace of its own. A run allocates nothing.
@@ -103,6 +105,10 @@ impl Plan {
 
     fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
         let Shared { graph, items, packed, schedules, observed, .. } = &*shared;
+        let shapes = graph.inputs().map(|(_, shape)| shape).chain(graph.nodes().iter().map(Node::output));
+        if shapes.into_iter().any(|shape| batch.checked_mul(shape.len()).is_none_or(|length| length > LARGEST_TENSOR)) {
+            return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
+        }
         let compiler = Compiler { graph, schedules: *schedules, batch };
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
         let memory = memory::lay_out(graph, items, &scratch, batch, *observed)?;
@@ -153,7 +159,7 @@ impl Plan {
     /// The most bytes of activations that live at one time: the inputs until they were read for the last time, and the
     /// tensors and scratch of the workspace.
     pub fn peak_bytes(&self) -> usize {
-        self.peak * size_of::<f32>()
+        self.peak.saturating_mul(size_of::<f32>())
     }
 
     /// Elements of the first input: batch x height x width x channels, NHWC without gaps.
@@ -214,7 +220,8 @@ fn pack(
             }
         };
         let pixels = batch.saturating_mul(output.pixels());
-        let sharing = if cut_by_channels(pixels) { schedules.tasks(node.macs() * batch as u64) } else { 1 };
+        let sharing =
+            if cut_by_channels(pixels) { schedules.tasks(node.macs().saturating_mul(batch as u64)) } else { 1 };
         let site = Site { kernels, input, output, batch, sharing, input_lo, weights };
         node.operator.pack(&site, arena).map_err(|error| error.of_node(node.name()))
     };
