@@ -188,7 +188,8 @@ impl Graph {
         let mut values = self.values;
         for run in values.iter_mut().flat_map(|value| &mut value.runs) {
             if let Origin::Node(node) = &mut run.origin {
-                *node = if needed[*node] { places[*node] } else { usize::MAX };
+                // A node that an earlier call left out has no place either.
+                *node = if needed.get(*node) == Some(&true) { places[*node] } else { usize::MAX };
             }
         }
         let nodes = self.nodes.into_iter().zip(&needed).filter_map(|(node, &needed)| needed.then_some(node)).collect();
