@@ -13,6 +13,9 @@ use crate::graph::{Graph, Node};
 use crate::ops::{Call, Packed, cut};
 use crate::tensor::{Clamp, Image, Shape, Window};
 
+/// The most calls that one operation is cut into: no image that is so large runs faster in more.
+const MAX_BLOCKS: usize = 1 << 14;
+
 /// What items are compiled with.
 pub(super) struct Compiler<'a> {
     pub graph: &'a Graph,
@@ -351,6 +354,7 @@ impl Strips<'_> {
         }
         let pixels = rows.len() * width;
         let (blocks, unit) = operation.packed.blocks(pixels, operation.inputs.len(), outputs.len());
+        let blocks = blocks.min(MAX_BLOCKS);
         let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());
         // The rows of the workspace's images follow each other without a gap.
         let one_run =
