@@ -261,7 +261,7 @@ fn a_weight_file_says_what_it_is() {
         (
             "logits --weights named_head.safetensors",
             2,
-            "unexpected, mobilenet_v1_0.25_32_torch has no such tensor\n  leave a head",
+            "classifier.2.weight: unexpected, no node reads it\n  leave a head",
         ),
     ]);
 }

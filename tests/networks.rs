@@ -36,6 +36,22 @@ fn network(row: &str) -> Network {
         ["mobilenet", version, width, resolution, flavor] => {
             (format!("mobilenet_{version}").parse().unwrap(), width, resolution, flavor)
         }
+        ["shufflenet", "v1", groups, width, flavor] => {
+            let config = Config {
+                groups: Some(groups[1..].parse().unwrap()),
+                width: width.trim_end_matches('x').parse().unwrap(),
+                flavor: flavor.parse().unwrap(),
+                ..Config::of(Architecture::ShufflenetV1)
+            };
+            return Network::new(Architecture::ShufflenetV1, &config).unwrap();
+        }
+        ["shufflenet", "v2", width, flavor] => {
+            let flavor = if flavor == "tv" { "torch" } else { flavor };
+            (Architecture::ShufflenetV2, width.trim_end_matches('x'), "224", flavor)
+        }
+        ["squeezenet", "1", version, resolution, flavor] => {
+            (format!("squeezenet_1_{version}").parse().unwrap(), "1.0", resolution, flavor)
+        }
         _ => panic!("{row} names no network"),
     };
     let (width, resolution) = (width.parse().unwrap(), resolution.parse().unwrap());
@@ -107,6 +123,8 @@ fn every_layer_is_golden() {
             layers.iter().filter(|row| row["network"] == name).map(|row| (row["layer"], row)).collect();
         let (_, nodes) = observed(&plan(&network, Options { observed: true, ..Options::default() }), &image(&network));
         assert_eq!(nodes.len(), network.graph().nodes().len(), "{name}");
+        let missing: Vec<_> = expected.keys().filter(|layer| network.graph().node(layer).is_none()).collect();
+        assert!(missing.is_empty(), "{name} lacks {missing:?}");
         for (node, got) in network.graph().nodes().iter().zip(&nodes) {
             let Some(row) = expected.get(node.name()) else { continue };
             let want: f64 = row["l2"].parse().unwrap();
@@ -142,6 +160,12 @@ fn small_networks() -> Vec<Network> {
         small(Architecture::MobilenetV2, 0.25, 64, Flavor::Keras),
         small(Architecture::Xception, 0.125, 75, Flavor::Keras),
         small(Architecture::Xception, 0.125, 48, Flavor::Timm),
+        small(Architecture::ShufflenetV1, 0.25, 67, Flavor::Paper),
+        small(Architecture::ShufflenetV1, 0.5, 64, Flavor::Megvii),
+        small(Architecture::ShufflenetV2, 0.5, 65, Flavor::Torch),
+        small(Architecture::ShufflenetV2, 0.5, 64, Flavor::Megvii),
+        small(Architecture::Squeezenet1_0, 0.25, 61, Flavor::Caffe),
+        small(Architecture::Squeezenet1_1, 0.25, 54, Flavor::Torch),
     ]
 }
 
@@ -150,8 +174,8 @@ fn networks_have_the_references_bits() {
     for network in small_networks() {
         let folded = network.fold(&HashWeights).unwrap();
         let input = image(&network);
-        let want = network.graph().reference(&HashWeights, &[&input]).unwrap();
-        let logits_wanted = want.last().unwrap();
+        let computed = network.graph().reference(&HashWeights, &[&input]).unwrap();
+        let (want, logits_wanted) = (&computed.nodes, &computed.outputs[0]);
         for kernels in every_isa().into_iter().filter(|kernels| exact(kernels.isa())) {
             let context = format!("{} on {}", network.name(), kernels.isa());
             let options = Options { isa: Some(kernels.isa()), ..Options::default() };
@@ -163,7 +187,7 @@ fn networks_have_the_references_bits() {
             let (got, nodes) = observed(&plan, &input);
             common::assert_same(&got, logits_wanted, None, &context);
             assert_eq!(nodes.len(), want.len(), "{context}");
-            for ((got, want), node) in nodes.iter().zip(&want).zip(network.graph().nodes()) {
+            for ((got, want), node) in nodes.iter().zip(want).zip(network.graph().nodes()) {
                 common::assert_same(got, want, None, &format!("{context}, {}", node.name()));
             }
         }

@@ -86,10 +86,11 @@ impl Node {
         Some(if self.operator.weights_are_flat() { shape[..2].to_vec() } else { shape.to_vec() })
     }
 
-    /// Multiply-accumulates, those with padding among them; 0 where it has no weights.
+    /// Multiply-accumulates, those with padding among them; 0 where it has no weights, `u64::MAX` where there are more than
+    /// fit.
     pub fn macs(&self) -> u64 {
         let weights = self.operator.weights(self.input).map_or(0, |shape| shape.iter().product());
-        self.output.pixels() as u64 * weights as u64
+        (self.output.pixels() as u64).saturating_mul(weights as u64)
     }
 }
 
@@ -163,7 +164,8 @@ impl Graph {
         let mut values = self.values;
         for run in values.iter_mut().flat_map(|value| &mut value.runs) {
             if let Origin::Node(node) = &mut run.origin {
-                *node = if needed[*node] { places[*node] } else { usize::MAX };
+                // A node that an earlier call left out has no place either.
+                *node = if needed.get(*node) == Some(&true) { places[*node] } else { usize::MAX };
             }
         }
         let nodes = self.nodes.into_iter().zip(&needed).filter_map(|(node, &needed)| needed.then_some(node)).collect();
@@ -177,13 +179,13 @@ impl Graph {
             let per_output = u64::from(parameters.has_bias()) + 2 * u64::from(parameters.norm().is_some());
             Some(shape.iter().map(|&size| size as u64).product::<u64>() + per_output * shape[0] as u64)
         };
-        self.nodes.iter().filter_map(of).sum()
+        self.nodes.iter().filter_map(of).fold(0, u64::saturating_add)
     }
 
     /// Multiply-accumulates of one image: of the convolutions and the fully connected layers, those with padding among
     /// them.
     pub fn macs(&self) -> u64 {
-        self.nodes.iter().map(Node::macs).sum()
+        self.nodes.iter().map(Node::macs).fold(0, u64::saturating_add)
     }
 
     pub(crate) fn value(&self, value: usize) -> &Value {

@@ -68,16 +68,19 @@ fn build(config: &Config) -> Result<Built> {
                 true => (format!("features.{index}.branch_proj"), format!("features.{index}.branch_main")),
                 false => (format!("stage{}.{at}.branch1", stage + 2), format!("stage{}.{at}.branch2", stage + 2)),
             };
-            let main_name = format!("{name}_b2");
+            let (projection_name, main_name) = match megvii {
+                true => (format!("{name}_proj"), format!("{name}_main")),
+                false => (format!("{name}_b1"), format!("{name}_b2")),
+            };
             let joined = if at == 0 {
                 let inputs = net.channels(x)?;
                 // Both halves of the output, or all that the projection leaves.
                 let (projected, rest) = if megvii { (inputs, channels - inputs) } else { (half, half) };
                 let layer = net.layer(&format!("{projection}.0"), &format!("{projection}.1"), Activation::Linear);
                 let window = net.window(x, 3, 2)?;
-                let y = net.builder.depthwise(&format!("{name}_b1_dw"), x, window, layer)?;
+                let y = net.builder.depthwise(&format!("{projection_name}_dw"), x, window, layer)?;
                 let layer = net.layer(&format!("{projection}.2"), &format!("{projection}.3"), Activation::Relu);
-                let y = net.builder.pointwise(&format!("{name}_b1_pw"), y, projected, layer)?;
+                let y = net.builder.pointwise(&format!("{projection_name}_pw"), y, projected, layer)?;
                 let z = branch(&mut net, (&main_name, &main), x, (half, rest), 2)?;
                 [y, z]
             } else {

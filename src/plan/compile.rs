@@ -13,6 +13,9 @@ use crate::graph::{Graph, Node};
 use crate::ops::{Call, Copy, Packed, cut};
 use crate::tensor::{Clamp, Image, Shape, Window};
 
+/// The most calls that one operation is cut into: no image that is so large runs faster in more.
+const MAX_BLOCKS: usize = 1 << 14;
+
 /// What items are compiled with.
 pub(super) struct Compiler<'a> {
     pub graph: &'a Graph,
@@ -127,9 +130,9 @@ impl Compiler<'_> {
     /// The tasks of an item that is cut along its output rows.
     fn row_parts(&self, item: &Item) -> Vec<Part> {
         let nodes = self.nodes(item);
-        let macs = nodes.iter().map(|node| node.macs()).sum::<u64>() * self.batch as u64;
+        let macs = nodes.iter().map(|node| node.macs()).fold(0, u64::saturating_add);
         let rows = nodes.last().map_or(0, |node| self.batch * node.output().height);
-        cut(rows, 1, self.schedules.tasks(macs)).map(Part::Rows).collect()
+        cut(rows, 1, self.schedules.tasks(macs.saturating_mul(self.batch as u64))).map(Part::Rows).collect()
     }
 
     /// The steps of item `index`, whose operators are `packed`.
@@ -183,7 +186,7 @@ impl Compiler<'_> {
 
     /// The step that computes `operations` from `input` in strips of so many rows.
     fn step(&self, item: &Item, operations: Vec<Operation>, input: Source, strip: usize) -> Step {
-        let macs = operations.iter().map(|operation| self.macs(operation)).sum();
+        let macs = operations.iter().map(|operation| self.macs(operation)).fold(0, u64::saturating_add);
         let last = &operations[operations.len() - 1];
         let output = last.output;
         let (height, pixels) = (output.layout.height, output.layout.pixels());
@@ -307,7 +310,8 @@ impl Compiler<'_> {
         let all = (node.input().channels * node.output().channels) as u64;
         let inputs = if node.operator.traits().channelwise { node.input().channels } else { operation.inputs.len() };
         let share = (inputs * operation.outputs.len()) as u64;
-        (u128::from(node.macs()) * u128::from(share) / u128::from(all.max(1))) as u64 * self.batch as u64
+        let macs = (u128::from(node.macs()) * u128::from(share) / u128::from(all.max(1))) as u64;
+        macs.saturating_mul(self.batch as u64)
     }
 
     /// The same, with the taps of an operator that has no weights.
@@ -315,7 +319,7 @@ impl Compiler<'_> {
         let node = &self.graph.nodes()[operation.node];
         match node.operator.traits().weighted {
             true => self.macs(operation),
-            false => (self.batch * node.output().len() * node.window().taps()) as u64,
+            false => (self.batch * node.output().len()).saturating_mul(node.window().taps()) as u64,
         }
     }
 
@@ -428,6 +432,7 @@ impl Strips<'_> {
         }
         let pixels = rows.len() * width;
         let (blocks, unit) = operation.packed.blocks(pixels, operation.inputs.len(), outputs.len());
+        let blocks = blocks.min(MAX_BLOCKS);
         let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());
         // The rows of the workspace's images follow each other without a gap.
         let one_run =

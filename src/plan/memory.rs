@@ -7,6 +7,9 @@ use crate::graph::Graph;
 use crate::tensor::buffer::LINE;
 use crate::tensor::{Layout, Shape};
 
+/// The most elements of a tensor of all images: products and sums of a few stay far below any overflow.
+pub(super) const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
+
 /// The memory that a place is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Region {
@@ -97,6 +100,7 @@ pub(super) fn lay_out(
         }
     }
     let mut memory = Memory { places: vec![None; count], scratch: Vec::new(), workspace: 0, peak: 0 };
+    let refuse = || Error::shape("batch", batch, "one whose tensors fit the address space");
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
     let mut reserve = |live: &mut Vec<Live>, copies: usize, shape: Shape, index: usize, until: usize| {
@@ -105,10 +109,13 @@ pub(super) fn lay_out(
             .checked_mul(layout.row_stride)
             .and_then(|row| row.checked_mul(layout.height))
             .and_then(|length| length.checked_next_multiple_of(LINE))
-            .filter(|&length| length < isize::MAX as usize / 64)
-            .ok_or_else(|| Error::shape("batch", batch, "one whose tensors fit the address space"))?;
+            .filter(|&length| length <= LARGEST_TENSOR)
+            .ok_or_else(refuse)?;
         live.retain(|other| other.until >= index);
         let offset = first_gap(live, length);
+        if offset > isize::MAX as usize / 8 {
+            return Err(refuse());
+        }
         live.push(Live { offset, length, until });
         workspace = workspace.max(offset + length);
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height, channel: 0 })
@@ -139,9 +146,9 @@ pub(super) fn lay_out(
         });
         memory.scratch.push(scratch.collect::<Result<_>>()?);
         let lives = |&(input, _): &(usize, (&str, Shape))| last_read[input].is_some_and(|last| index <= last);
-        let image: usize = graph.inputs().enumerate().filter(lives).map(|(_, (_, shape))| batch * shape.len()).sum();
-        let held = live.iter().filter(|other| other.until >= index).map(|other| other.length).sum::<usize>();
-        memory.peak = memory.peak.max(image + held);
+        let images = graph.inputs().enumerate().filter(lives).map(|(_, (_, shape))| batch * shape.len());
+        let held = live.iter().filter(|other| other.until >= index).map(|other| other.length);
+        memory.peak = memory.peak.max(images.chain(held).fold(0, usize::saturating_add));
     }
     Ok(Memory { workspace, ..memory })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::compile::Compiler;
 use super::lower::{Item, Lowered, lower};
-use super::memory::lay_out;
+use super::memory::{LARGEST_TENSOR, lay_out};
 use super::options::Options;
 use super::schedule::{Schedules, cut_by_channels};
 use super::step::Step;
@@ -85,6 +85,10 @@ impl Plan {
 
     fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
         let Shared { graph, lowered, packed, schedules, observed, staged, .. } = &*shared;
+        let shapes = lowered.shapes.iter().map(|shape| batch.checked_mul(shape.len()));
+        if shapes.into_iter().any(|length| length.is_none_or(|length| length > LARGEST_TENSOR)) {
+            return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
+        }
         let compiler = Compiler { graph, lowered, schedules: *schedules, batch };
         let items = &lowered.items;
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
@@ -139,7 +143,7 @@ impl Plan {
     /// The most bytes of activations that live at one time: the inputs until they were read for the last time, and the
     /// tensors and scratch of the workspace.
     pub fn peak_bytes(&self) -> usize {
-        self.peak * size_of::<f32>()
+        self.peak.saturating_mul(size_of::<f32>())
     }
 
     /// Elements of the first input: batch x height x width x channels, NHWC without gaps.
@@ -200,7 +204,8 @@ fn pack(
             }
         };
         let pixels = batch.saturating_mul(output.pixels());
-        let sharing = if cut_by_channels(pixels) { schedules.tasks(node.macs() * batch as u64) } else { 1 };
+        let sharing =
+            if cut_by_channels(pixels) { schedules.tasks(node.macs().saturating_mul(batch as u64)) } else { 1 };
         let site = Site { kernels, input, output, batch, sharing, input_lo, weights };
         node.operator.pack(&site, arena).map_err(|error| error.of_node(node.name()))
     };

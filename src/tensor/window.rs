@@ -93,8 +93,9 @@ impl Window {
     /// pixel after.
     pub fn same(self, image: Shape) -> Self {
         let sides = |extent: usize, stride: usize, window: usize| {
-            let total =
-                (extent.div_ceil(stride.max(1)).saturating_sub(1) * stride + window).saturating_sub(extent.max(1));
+            let total = (extent.div_ceil(stride.max(1)).saturating_sub(1) * stride)
+                .saturating_add(window)
+                .saturating_sub(extent.max(1));
             (total / 2, total - total / 2)
         };
         let (height, width) = self.extent();
@@ -103,9 +104,9 @@ impl Window {
         self.padding(Padding { top, bottom, left, right })
     }
 
-    /// Taps.
+    /// Taps; `usize::MAX` where there are more than fit.
     pub const fn taps(&self) -> usize {
-        self.size.0 * self.size.1
+        self.size.0.saturating_mul(self.size.1)
     }
 
     /// Rows and columns of the image from the first tap to the last.

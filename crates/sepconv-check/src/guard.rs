@@ -132,6 +132,10 @@ struct Map {
     page: usize,
 }
 
+// SAFETY: the memory belongs to its map as a `Vec`'s does: a shared reference only reads.
+#[cfg(all(target_os = "linux", not(miri)))]
+unsafe impl Sync for Map {}
+
 #[cfg(all(target_os = "linux", not(miri)))]
 impl Map {
     /// The system's memory in pages of `page` bytes.
