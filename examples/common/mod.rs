@@ -160,7 +160,7 @@ impl Flags {
             (Some(net), Err(_)) if file.metadata("sepconv.network").is_none() => net,
             (_, said) => said?,
         };
-        let config = file.config(architecture)?;
+        let mut config = file.config(architecture)?;
         let told = file.metadata("sepconv.flavor").is_some() && !self.force_flavor;
         if let Some(flavor) = self.flavor.filter(|&flavor| told && flavor != config.flavor) {
             let said = config.flavor;
@@ -168,6 +168,9 @@ impl Flags {
                 "the file says flavor {said}, --flavor says {flavor}: leave --flavor out, or add --force-flavor"
             )
             .into());
+        }
+        if let Some(flavor) = self.flavor.filter(|_| file.metadata("sepconv.resolution").is_none()) {
+            config.resolution = Config::in_flavor(architecture, flavor).resolution;
         }
         let is_backbone = file.is_backbone(architecture)?;
         if let Some(classes) = self.classes.filter(|_| is_backbone) {
@@ -178,7 +181,7 @@ impl Flags {
                 let names = Recipe::ALL.map(Recipe::name).join(", ");
                 format!("sepconv.preprocess {recipe:?}: expected one of {names}")
             })?),
-            None => recipe_of(architecture, file.names_of(architecture)?),
+            None => recipe_of(architecture, file.names_of(architecture)?, &config),
         };
         Ok(Said { architecture, config, recipe, background: file.background()?, is_backbone })
     }
@@ -192,7 +195,8 @@ impl Flags {
             _ => {
                 let architecture = self.net.unwrap_or(Architecture::Digits);
                 let recipe = (architecture == Architecture::Digits).then_some(Recipe::Digits);
-                let config = Config::of(architecture);
+                let flavor = self.flavor.unwrap_or(architecture.flavors()[0]);
+                let config = Config::in_flavor(architecture, flavor);
                 Said { architecture, config, recipe, background: None, is_backbone: false }
             }
         };
@@ -218,6 +222,7 @@ impl Flags {
             ("resolution", "--resolution", self.resolution.is_some()),
             ("flavor", "--flavor", self.flavor.is_some()),
             ("groups", "--groups", self.groups.is_some()),
+            ("activation", "--activation", self.activation.is_some()),
             ("classes", "--classes", self.classes.is_some()),
             ("epsilon", "--bn-eps", self.bn_eps.is_some()),
         ];
@@ -232,13 +237,21 @@ impl Flags {
 }
 
 /// The recipe that comes with the names of a source.
-fn recipe_of(architecture: Architecture, names: TensorNames) -> Option<Recipe> {
+fn recipe_of(architecture: Architecture, names: TensorNames, config: &Config) -> Option<Recipe> {
+    if config.flavor == Flavor::Megvii {
+        return Some(Recipe::Megvii);
+    }
     match (architecture, names) {
         (Architecture::Digits, _) => Some(Recipe::Digits),
         (Architecture::MobilenetV2, TensorNames::Torch) => Some(Recipe::Torchvision),
         (Architecture::MobilenetV2, TensorNames::Timm) => Some(Recipe::Timm),
         (Architecture::MobilenetV1, TensorNames::Torch) => Some(Recipe::TimmHalf),
         (Architecture::Xception, TensorNames::Torch) => Some(Recipe::TimmXception),
+        // torchvision trained the two wider ones later.
+        (Architecture::ShufflenetV2, _) if config.width > 1.0 => Some(Recipe::Torchvision2),
+        (Architecture::ShufflenetV2, _) => Some(Recipe::Torchvision),
+        (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, TensorNames::Torch) => Some(Recipe::Torchvision),
+        (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, _) => Some(Recipe::Caffe),
         (_, TensorNames::Keras) => Some(Recipe::Keras),
         (_, TensorNames::Slim) => Some(Recipe::Slim),
         _ => None,
