@@ -33,7 +33,7 @@ pub fn torch(network: &Network) -> Vec<Tensor> {
         let (Some(parameters), Some(shape)) = (node.parameters(), node.weight_shape()) else { continue };
         let name = |tensors: &Tensors| match tensors {
             Tensors::Named(name) => name.clone(),
-            Tensors::Given(_) => panic!("{}: expected a name", node.name()),
+            _ => panic!("{}: expected a name", node.name()),
         };
         let weights = name(parameters.weights());
         push(format!("{weights}.weight"), &shape);

@@ -116,9 +116,7 @@ fn images(graph: &Graph, image: u64) -> Vec<Vec<f32>> {
 fn wanted(graph: &Graph, weights: &dyn Weights, image: u64) -> Vec<Vec<f32>> {
     let inputs = images(graph, image);
     let inputs: Vec<&[f32]> = inputs.iter().map(|input| &input[..]).collect();
-    let nodes = graph.reference(weights, &inputs).unwrap();
-    let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
-    graph.outputs().map(|(name, _)| nodes[index(name)].clone()).collect()
+    graph.reference(weights, &inputs).unwrap().outputs
 }
 
 /// Every option, ISA, batch and layout has the reference's bits.

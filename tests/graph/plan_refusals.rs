@@ -200,7 +200,7 @@ fn a_run_says_what_is_wrong_with_its_images() {
         text(plan.run(&Serial, workspace, inputs, outputs))
     };
     let (a, b) = (Shape::new(4, 5, 2), Shape::new(4, 5, 3));
-    let batch = |count, shape| Batch::tight(&data[..count * shape.len()], count, shape).unwrap();
+    let batch = |count: usize, shape: Shape| Batch::tight(&data[..count * shape.len()], count, shape).unwrap();
     let good = [batch(2, a), batch(2, b)];
     let workspace = &mut plan.workspace().unwrap();
     let mut outputs = [BatchMut::tight(&mut first, 2, a).unwrap(), BatchMut::tight(&mut second, 2, b).unwrap()];

@@ -15,7 +15,7 @@ fn features_are_the_outputs_of_their_nodes() {
     let graph = residual();
     check(&graph);
     let image = images(&graph, 0);
-    let nodes = graph.reference(&HashWeights, &[&image[0]]).unwrap();
+    let nodes = graph.reference(&HashWeights, &[&image[0]]).unwrap().nodes;
     let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
     for names in [
         &["stem"][..],
