@@ -13,6 +13,9 @@ use crate::graph::{Graph, Node};
 use crate::ops::{Call, Packed, cut};
 use crate::tensor::{Clamp, Image, Shape, Window};
 
+/// The most calls that one operation is cut into: no image that is so large runs faster in more.
+const MAX_BLOCKS: usize = 1 << 14;
+
 /// What items are compiled with.
 pub(super) struct Compiler<'a> {
     pub graph: &'a Graph,
@@ -225,11 +228,11 @@ impl Compiler<'_> {
     /// Multiply-accumulates of an operation, which may be a slice of its node.
     fn macs(&self, operation: &Operation) -> u64 {
         let node = &self.graph.nodes()[operation.node];
-        let all = (node.input().channels * node.output().channels) as u64;
+        let pairs = |inputs: usize, outputs: usize| inputs as u128 * outputs as u128;
+        let all = pairs(node.input().channels, node.output().channels);
         let inputs = if node.operator.traits().channelwise { node.input().channels } else { operation.inputs.len() };
-        let share = (inputs * operation.outputs.len()) as u64;
-        let macs = (u128::from(node.macs()) * u128::from(share) / u128::from(all.max(1))) as u64;
-        macs.saturating_mul(self.batch as u64)
+        let share = u128::from(node.macs()).saturating_mul(pairs(inputs, operation.outputs.len())) / all.max(1);
+        u64::try_from(share).unwrap_or(u64::MAX).saturating_mul(self.batch as u64)
     }
 
     /// The same, with the taps of an operator that has no weights.
@@ -351,6 +354,7 @@ impl Strips<'_> {
         }
         let pixels = rows.len() * width;
         let (blocks, unit) = operation.packed.blocks(pixels, operation.inputs.len(), outputs.len());
+        let blocks = blocks.min(MAX_BLOCKS);
         let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());
         // The rows of the workspace's images follow each other without a gap.
         let one_run =

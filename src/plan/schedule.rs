@@ -25,6 +25,8 @@ pub(super) enum Schedule {
 const LEAST_MACS: u64 = 200_000;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
+/// Output rows of the tallest image that is computed in strips: each is a list of calls.
+const MAX_STRIPS: usize = 1 << 16;
 /// Elements of the tensors between the layers of a strip.
 const STRIP: usize = CACHE;
 /// The same where memory counts more than time.
@@ -98,10 +100,10 @@ impl Schedules {
             [Role::Dense, rest @ ..] => separable(rest),
             all => separable(all),
         };
-        if !(inverted || chain) {
+        let output = nodes.last()?.output();
+        if !(inverted || chain) || output.height > MAX_STRIPS {
             return None;
         }
-        let output = nodes.last()?.output();
         let between: Vec<Shape> = nodes[..nodes.len() - 1].iter().map(|node| node.output()).collect();
         let largest = between.iter().map(Shape::len).max().unwrap_or(0);
         let rows = |budget: usize| {
