@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::HashWeights;
-use sepconv::{Batch, BatchMut, Fusion, Isa, Layout, Observer, Options, Plan, View, Workspace};
+use sepconv::{Batch, BatchMut, Fusion, Isa, Layout, Observer, Options, View, Workspace};
 
 /// The system's allocator, counting.
 struct Counting;

@@ -69,6 +69,43 @@ fn images_without_channels_or_pixels_are_computed_at_once() {
     }
 }
 
+/// An image of no rows, or of no columns, with padding: every window lies on padding alone.
+#[test]
+fn windows_on_padding_alone_are_the_bias() {
+    let (c, bias) = (19, (0..19).map(|c| c as f32 - 3.0).collect::<Vec<_>>());
+    let window = Window::square(3).padding(Padding::all(2));
+    for isa in Isa::supported() {
+        let kernels = isa.kernels().unwrap();
+        for (height, width) in [(0, 5), (5, 0), (0, 0)] {
+            let (rows, columns) = window.output(height, width).unwrap();
+            let view = || View::tight(&[], height, width, c).unwrap();
+            let residual = vec![0.5; rows * columns * c];
+            let epilogue = || Epilogue::add(View::tight(&residual, rows, columns, c).unwrap(), Clamp::RELU);
+            let computed = |run: &dyn Fn(ViewMut<'_>) -> sepconv::Result<()>| {
+                let mut output = vec![f32::NAN; rows * columns * c];
+                run(ViewMut::tight(&mut output, rows, columns, c).unwrap()).map(|()| output)
+            };
+            let want: Vec<f32> =
+                (0..rows * columns).flat_map(|_| bias.iter().map(|bias| (bias + 0.5f32).max(0.0))).collect();
+            let params = DepthwiseParams { input_lo: Some(0.0), ..DepthwiseParams::new(c, window) };
+            let depthwise = Depthwise::new(kernels, params, &vec![f32::NAN; c * 9], &bias).unwrap();
+            let got = computed(&|output| depthwise.run(view(), epilogue(), output)).unwrap();
+            assert_eq!(got, want, "{isa}: depthwise on {height}x{width}");
+            let params = ConvParams::new(c, c, window);
+            let conv = Conv::new(kernels, params, &vec![f32::NAN; c * c * 9], &bias).unwrap();
+            let got = computed(&|output| conv.run(view(), epilogue(), output)).unwrap();
+            assert_eq!(got, want, "{isa}: conv on {height}x{width}");
+            let pooled = [
+                computed(&|output| max_pool(window, view(), output)),
+                computed(&|output| average_pool(window, true, view(), output)),
+            ];
+            for pooled in pooled {
+                assert!(pooled.unwrap_err().to_string().contains("a pixel under every window"));
+            }
+        }
+    }
+}
+
 #[test]
 fn strides_that_are_not_used_do_no_harm() {
     for isa in Isa::supported() {

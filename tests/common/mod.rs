@@ -244,6 +244,10 @@ impl Memory {
     }
 }
 
+// SAFETY: what can be reached by a shared reference is only read.
+#[cfg(target_os = "linux")]
+unsafe impl Sync for Memory {}
+
 #[cfg(target_os = "linux")]
 impl Drop for Memory {
     fn drop(&mut self) {

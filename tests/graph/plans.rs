@@ -1,0 +1,276 @@
+//! What a graph and its plans can be asked for.
+
+use std::borrow::Cow;
+
+use sepconv::graph::{Builder, Layer, Node, Tensor, Tensors};
+use sepconv::parallel::Serial;
+use sepconv::weights::{HashWeights, Weights};
+use sepconv::{Batch, BatchMut, Clamp, Fusion, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace};
+
+use super::common::*;
+use super::{Backwards, CANARY, check, check_with, images, residual, run, two_inputs, wanted};
+
+#[test]
+fn features_are_the_outputs_of_their_nodes() {
+    let graph = residual();
+    check(&graph);
+    let image = images(&graph, 0);
+    let nodes = graph.reference(&HashWeights, &[&image[0]]).unwrap();
+    let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
+    for names in [
+        &["stem"][..],
+        &["block0.sum", "stem"],
+        &["block1.filter", "logits", "block0.expand"],
+        &["block2.project", "block2.sum"],
+    ] {
+        let features = graph.features(names.iter().copied()).unwrap();
+        let shapes: Vec<_> = features.outputs().collect();
+        let expected: Vec<_> = names.iter().map(|name| (*name, graph.node(name).unwrap().output())).collect();
+        assert_eq!(shapes, expected);
+        let last = names.iter().map(|name| index(name)).max().unwrap();
+        assert_eq!(features.nodes().len(), last + 1, "{names:?}");
+        check(&features);
+        for fusion in [Fusion::Auto, Fusion::Strips(2)] {
+            let plan = Plan::new(&features, &HashWeights, &Serial, Options { fusion, ..Options::default() }).unwrap();
+            for (got, name) in run(&plan, &Serial, &image, true).iter().zip(names) {
+                if exact(plan.isa()) {
+                    assert_same(got, &nodes[index(name)], None, name);
+                }
+            }
+        }
+    }
+    // Features of features.
+    let once = graph.features(["block2.filter", "block1.project"]).unwrap();
+    let twice = once.features(["block1.project"]).unwrap();
+    assert_eq!(twice.to_string(), graph.features(["block1.project"]).unwrap().to_string());
+    assert_eq!((twice.macs(), twice.params()), {
+        let nodes = &graph.nodes()[..=index("block1.project")];
+        let macs = nodes.iter().map(|node| node.macs()).sum();
+        let weights = |node: &Node| node.weight_shape().map_or(0, |shape| shape.iter().product());
+        let outputs = |node: &Node| node.parameters().map_or(0, |_| 2 * node.output().channels);
+        (macs, nodes.iter().map(|node| (weights(node) + outputs(node)) as u64).sum())
+    });
+}
+
+/// A plan for another batch shares the weights, and has the bits of one that was built for it.
+#[test]
+fn with_batch_is_a_plan_for_that_batch() {
+    for graph in [residual(), two_inputs()] {
+        let all: Vec<Vec<Vec<f32>>> = (0..4).map(|image| images(&graph, image)).collect();
+        let joined = |batch: usize| -> Vec<Vec<f32>> {
+            (0..all[0].len()).map(|at| all[..batch].iter().flat_map(|image| image[at].clone()).collect()).collect()
+        };
+        for (fusion, low_memory) in [(Fusion::Auto, false), (Fusion::Off, false), (Fusion::Auto, true)] {
+            let parallel = Backwards(2);
+            let built = |batch| {
+                let options = Options { batch, fusion, low_memory, ..Options::default() };
+                Plan::new(&graph, &HashWeights, &parallel, options).unwrap()
+            };
+            let first = built(2);
+            let before = run(&first, &parallel, &joined(2), false);
+            for batch in [1, 2, 4] {
+                let (plan, other) = (built(batch), first.with_batch(batch).unwrap());
+                assert_eq!((other.batch(), other.threads(), other.isa()), (batch, 2, first.isa()));
+                assert_eq!(other.workspace_len(), plan.workspace_len(), "batch {batch}");
+                assert_eq!(other.peak_bytes(), plan.peak_bytes(), "batch {batch}");
+                assert_eq!((other.input_len(), other.output_len()), (plan.input_len(), plan.output_len()));
+                assert_eq!(other.graph().to_string(), graph.to_string());
+                let macs: u64 = other.describe().map(|step| step.macs).sum();
+                assert_eq!(macs, batch as u64 * graph.macs());
+                for gaps in [false, true] {
+                    let (got, want) =
+                        (run(&other, &parallel, &joined(batch), gaps), run(&plan, &Serial, &joined(batch), gaps));
+                    assert_eq!(got, want, "batch {batch}");
+                }
+                // And back again.
+                let back = other.with_batch(2).unwrap();
+                drop(other);
+                assert_eq!(run(&back, &parallel, &joined(2), true), before);
+            }
+            assert_eq!(run(&first, &parallel, &joined(2), true), before, "the plan stays as it was");
+        }
+    }
+}
+
+/// At any address, with any contents, of at least the length that the plan says.
+#[test]
+fn a_workspace_may_be_the_callers() {
+    let graph = residual();
+    let image = images(&graph, 0).remove(0);
+    for (fusion, low_memory) in [(Fusion::Auto, false), (Fusion::Strips(2), false), (Fusion::Off, true)] {
+        let options = Options { fusion, low_memory, ..Options::default() };
+        let plan = Plan::new(&graph, &HashWeights, &Serial, options).unwrap();
+        let mut want = vec![0.0; plan.output_len()];
+        plan.run(&Serial, &mut plan.workspace().unwrap(), &image, &mut want).unwrap();
+        let length = plan.workspace_len();
+        assert_eq!(plan.workspace_bytes(), 4 * length);
+        for (shift, more) in [(0, 0), (1, 0), (7, 3), (16, 100)] {
+            let mut memory = vec![f32::from_bits(CANARY); shift + length + more];
+            let mut got = vec![f32::NAN; want.len()];
+            let mut workspace = Workspace::over(&mut memory[shift..]);
+            for _ in 0..2 {
+                got.fill(f32::NAN);
+                plan.run(&Serial, &mut workspace, &image, &mut got).unwrap();
+                assert_eq!(got, want, "{shift}, {more}");
+            }
+            let outside = memory[..shift].iter().chain(&memory[shift + length..]);
+            assert!(outside.into_iter().all(|value| value.to_bits() == CANARY), "{shift}, {more}");
+        }
+        let mut memory = vec![0.0; length - 1];
+        let error = plan.run(&Serial, &mut Workspace::over(&mut memory), &image, &mut want).unwrap_err().to_string();
+        let text =
+            format!("workspace: got {} elements, expected {length} (make it with `Plan::workspace`)", length - 1);
+        assert_eq!(error, text);
+    }
+    // One node needs none.
+    let one = graph.features(["stem"]).unwrap();
+    let plan = Plan::new(&one, &HashWeights, &Serial, Options::default()).unwrap();
+    assert_eq!(plan.workspace_len(), 0);
+    let mut output = vec![f32::NAN; plan.output_len()];
+    plan.run(&Serial, &mut Workspace::over(&mut []), &image, &mut output).unwrap();
+    assert!(output.iter().all(|value| value.is_finite()));
+}
+
+/// Slices, vectors, arrays of batches, views: the same images.
+#[test]
+fn images_come_in_many_forms() {
+    let graph = residual();
+    let image = images(&graph, 0).remove(0);
+    let plan = Plan::new(&graph, &HashWeights, &Serial, Options::default()).unwrap();
+    let mut want = vec![f32::NAN; 10];
+    let mut workspace = plan.workspace().unwrap();
+    plan.run(&Serial, &mut workspace, &image, &mut want).unwrap();
+    let mut outputs = vec![vec![f32::NAN; 10]; 4];
+    let [first, second, third, fourth] = &mut outputs[..] else { panic!("four") };
+    plan.run(&Serial, &mut workspace, &image[..], &mut first[..]).unwrap();
+    let view = View::tight(&image, 40, 56, 3).unwrap();
+    let mut batches = [ViewMut::tight(second, 1, 1, 10).unwrap().into()];
+    plan.run(&Serial, &mut workspace, &[view.into()], &mut batches).unwrap();
+    let batch = Batch::tight(&image, 1, Shape::new(40, 56, 3)).unwrap();
+    plan.run(&Serial, &mut workspace, &[batch], &mut third[..]).unwrap();
+    let batches = &mut [BatchMut::tight(fourth, 1, Shape::new(1, 1, 10)).unwrap()];
+    plan.run(&Serial, &mut workspace, &image[..], &mut batches[..]).unwrap();
+    assert_eq!(outputs, vec![want; 4]);
+}
+
+/// Parameters given as arrays are those of a source with the same numbers.
+#[test]
+fn arrays_and_names_are_the_same_parameters() {
+    let shape = Shape::new(6, 7, 5);
+    let tensor = |name: &str, shape: &[usize]| HashWeights.tensor(name, shape).unwrap().into_owned();
+    let graph = |arrays: bool| {
+        let mut net = Builder::new();
+        let layer = |name: &str, shape: &[usize], clamp: Clamp| {
+            let outputs = &shape[..1];
+            if !arrays {
+                return Layer::named(name).bias().norm(format!("{name}.bn"), 1e-3).clamp(clamp);
+            }
+            let norm = ["weight", "bias", "running_mean", "running_var"]
+                .map(|end| tensor(&format!("{name}.bn.{end}"), outputs));
+            let [scale, shift, mean, variance] = norm;
+            let (weights, bias) = (tensor(&format!("{name}.weight"), shape), tensor(&format!("{name}.bias"), outputs));
+            Layer::arrays(weights, bias).norm_arrays(scale, shift, mean, variance, 1e-3).clamp(clamp)
+        };
+        let image = net.input("image", shape).unwrap();
+        let window = Window::square(3).symmetric();
+        let x = net.conv("conv", image, 8, window, layer("conv", &[8, 5, 3, 3], Clamp::RELU)).unwrap();
+        let x = net.depthwise("filter", x, window, layer("filter", &[8, 1, 3, 3], Clamp::NONE)).unwrap();
+        let x = net.pointwise("mix", x, 6, layer("mix", &[6, 8, 1, 1], Clamp::NONE)).unwrap();
+        let x = net.global_average_pool("pool", x).unwrap();
+        let x = net.fully_connected("logits", x, 4, layer("logits", &[4, 6], Clamp::NONE)).unwrap();
+        net.build(&[x]).unwrap()
+    };
+    let (named, given) = (graph(false), graph(true));
+    assert_eq!(wanted(&named, &HashWeights, 0), wanted(&given, &Nothing, 0));
+    assert_eq!((named.params(), named.macs()), (given.params(), given.macs()));
+    check(&named);
+    check_with(&given, &Nothing);
+    assert!(given.nodes().iter().filter_map(|node| node.parameters()).all(|parameters| {
+        parameters.has_bias()
+            && matches!(parameters.weights(), Tensors::Given(_))
+            && matches!(parameters.norm().map(|norm| (norm.tensors(), norm.epsilon())), Some((Tensors::Given(_), 1e-3)))
+    }));
+}
+
+/// A source without tensors.
+struct Nothing;
+
+impl Weights for Nothing {
+    fn tensor(&self, _: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
+        Err(format!("missing, expected shape {shape:?}"))
+    }
+}
+
+/// Counts that no u32 holds; nothing is allocated for them.
+#[test]
+fn counts_are_exact() {
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(1 << 10, 1 << 11, 1 << 6)).unwrap();
+    let window = Window::square(3).symmetric();
+    let wide = net.conv("wide", image, 1 << 12, window, Layer::named("wide").norm("bn", 0.0)).unwrap();
+    let filter = net.depthwise("filter", wide, window, Layer::named("filter").bias().norm("bn2", 0.0)).unwrap();
+    let half = net.conv("half", filter, 1 << 20, Window::PIXEL.stride(2), Layer::named("half")).unwrap();
+    let sum = net.add("sum", half, half, Clamp::RELU).unwrap();
+    let pool = net.global_average_pool("pool", sum).unwrap();
+    let logits = net.fully_connected("logits", pool, 10, Layer::named("logits").bias()).unwrap();
+    let graph = net.build(&[logits]).unwrap();
+    let counts = |name: &str| {
+        let alone = graph.node(name).unwrap();
+        (alone.macs(), alone.weight_shape())
+    };
+    let pixels = 1u64 << 21;
+    assert_eq!(counts("wide"), (pixels * (9 << 18), Some(vec![1 << 12, 1 << 6, 3, 3])));
+    assert_eq!(counts("filter"), (pixels * (9 << 12), Some(vec![1 << 12, 1, 3, 3])));
+    assert_eq!(counts("half"), ((pixels / 4) << 32, Some(vec![1 << 20, 1 << 12, 1, 1])));
+    assert_eq!(counts("sum"), (0, None));
+    assert_eq!(counts("pool"), (0, None));
+    assert_eq!(counts("logits"), (10 << 20, Some(vec![10, 1 << 20])));
+    assert_eq!(graph.macs(), pixels * (9 << 18) + pixels * (9 << 12) + ((pixels / 4) << 32) + (10 << 20));
+    // Weights; biases; scale and shift of each normalisation.
+    let params = ((9 << 18) + (2 << 12)) + ((9 << 12) + (3 << 12)) + (1 << 32) + ((10 << 20) + 10);
+    assert_eq!(graph.params(), params);
+    assert!(graph.macs() > u64::from(u32::MAX) && graph.params() > u64::from(u32::MAX));
+}
+
+/// Threads share a plan, each with a workspace of its own.
+#[test]
+fn threads_share_a_plan() {
+    let graph = residual();
+    let plan = Plan::new(&graph, &HashWeights, &Serial, Options::default()).unwrap();
+    let run = |image: u64| {
+        let (mut workspace, mut output) = (plan.workspace().unwrap(), vec![f32::NAN; plan.output_len()]);
+        plan.run(&Serial, &mut workspace, &images(&graph, image).remove(0), &mut output).unwrap();
+        output
+    };
+    let want: Vec<Vec<f32>> = (0..4).map(run).collect();
+    let got: Vec<Vec<f32>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|image| scope.spawn(move || run(image))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(got, want);
+}
+
+#[test]
+fn nodes_say_what_they_are() {
+    let graph = two_inputs();
+    let kinds: Vec<_> = graph.nodes().iter().map(|node| (node.name(), node.kind())).collect();
+    let expected =
+        [("x", "conv"), ("y", "depthwise"), ("sum", "add"), ("z", "pointwise"), ("pooled", "global_average_pool")];
+    assert_eq!(kinds, expected);
+    let x = graph.node("x").unwrap();
+    assert_eq!((x.input(), x.output()), (Shape::new(7, 12, 5), Shape::new(7, 12, 8)));
+    assert_eq!((x.window(), x.clamp()), (Window::square(3).symmetric(), Clamp::NONE));
+    assert!(matches!(x.parameters().unwrap().weights(), Tensors::Named(name) if name == "x"));
+    assert_eq!(graph.node("pooled").unwrap().window(), Window::new(7, 12));
+    assert_eq!(graph.node("sum").unwrap().clamp(), Clamp::RELU);
+    assert!(graph.node("sum").unwrap().parameters().is_none());
+    let lines: Vec<String> =
+        graph.to_string().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[3], "z pointwise 7x12x8 -> 7x12x21");
+    assert_eq!(lines.len(), 5);
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&graph);
+    shared(&Plan::new(&graph, &HashWeights, &Serial, Options::default()).unwrap());
+    fn small<T: Copy + Send + Sync>(_: Option<T>) {}
+    small::<Tensor>(None);
+}
