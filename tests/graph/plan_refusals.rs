@@ -204,11 +204,10 @@ fn a_run_says_what_is_wrong_with_its_images() {
     let good = [batch(2, a), batch(2, b)];
     let workspace = &mut plan.workspace().unwrap();
     let mut outputs = [BatchMut::tight(&mut first, 2, a).unwrap(), BatchMut::tight(&mut second, 2, b).unwrap()];
-    let counts = |got: &str| format!("run: got {got}, expected 2 inputs and 2 outputs");
-    assert_eq!(run(workspace, &good[..1], &mut outputs), counts("1 and 2"));
-    assert_eq!(run(workspace, &[], &mut outputs), counts("0 and 2"));
-    assert_eq!(run(workspace, &good, &mut outputs[1..]), counts("2 and 1"));
-    assert_eq!(run(workspace, &[good[0], good[1], good[1]], &mut outputs), counts("3 and 2"));
+    assert_eq!(run(workspace, &good[..1], &mut outputs), "inputs: got 1, expected 2");
+    assert_eq!(run(workspace, &[], &mut outputs), "inputs: got 0, expected 2");
+    assert_eq!(run(workspace, &good, &mut outputs[1..]), "outputs: got 1, expected 2");
+    assert_eq!(run(workspace, &[good[0], good[1], good[1]], &mut outputs), "inputs: got 3, expected 2");
     for (wrong, got) in
         [(batch(1, b), "1 images of 4x5x3"), (batch(3, b), "3 images of 4x5x3"), (batch(2, a), "2 images of 4x5x2")]
     {

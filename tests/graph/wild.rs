@@ -83,7 +83,7 @@ fn graph(shapes: &[(usize, usize, usize)], drafts: &[Draft]) -> Option<Graph> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 1500 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     #[test]
     fn any_call_is_an_error_or_right(
@@ -114,7 +114,7 @@ proptest! {
         let batch = plan.batch() as u64;
         let inputs: Vec<Vec<Vec<f32>>> = (0..batch).map(|image| images(&graph, image)).collect();
         let joined: Vec<Vec<f32>> =
-            (0..shapes.len()).map(|at| inputs.iter().flat_map(|image| image[at].clone()).collect()).collect();
+            (0..inputs[0].len()).map(|at| inputs.iter().flat_map(|image| image[at].clone()).collect()).collect();
         let got = run(&plan, &parallel, &joined, true);
         for image in 0..batch as usize {
             for (got, want) in got.iter().zip(wanted(&graph, &HashWeights, image as u64)) {
