@@ -43,7 +43,10 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
         let tensor = match kind % 19 {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
-            3 => net.depthwise(&name, x, window.same(net.shape(x).unwrap()), layer),
+            3 => {
+                let window = if channels % 3 == 0 { Window::square(5).stride(stride) } else { window };
+                net.depthwise(&name, x, window.same(shape), layer)
+            }
             4 | 5 => net.pointwise(&name, x, channels, layer),
             6 => net.conv(&name, x, channels, Window::PIXEL.stride(2), layer),
             7 => net.max_pool(&name, x, Window::square(3).stride(2).symmetric()),
