@@ -44,7 +44,12 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
             3 => {
-                let window = if channels % 3 == 0 { Window::square(5).stride(stride) } else { window };
+                let window = match channels % 5 {
+                    0 | 1 => Window::square(5).stride(stride),
+                    2 => Window::square(3).dilation(2),
+                    3 => Window::square(3).dilation(4),
+                    _ => window,
+                };
                 net.depthwise(&name, x, window.same(shape), layer)
             }
             4 | 5 => net.pointwise(&name, x, channels, layer),

@@ -16,6 +16,8 @@ macro_rules! for_each_window {
             $record!(3 x 3, stride 2, dilation 1),
             $record!(5 x 5, stride 1, dilation 1),
             $record!(5 x 5, stride 2, dilation 1),
+            $record!(3 x 3, stride 1, dilation 2),
+            $record!(3 x 3, stride 1, dilation 4),
         ]
     };
 }
