@@ -30,7 +30,7 @@ struct Arguments {
     /// JPEG or PNG files; without --net each is one handwritten digit
     images: Vec<PathBuf>,
     /// How pictures are prepared: torchvision, torchvision2, timm, timm_half, timm_xception, keras, slim, raw255,
-    /// digits [default: what the weight file or its names say]
+    /// caffe, megvii, digits [default: what the weight file or its names say]
     #[arg(long)]
     preprocess: Option<Recipe>,
     /// Class names: one a line, as many as classes; that of a background class in front may be left out

@@ -258,7 +258,11 @@ fn a_weight_file_says_what_it_is() {
         ("classify --weights backbone.safetensors --classes 3 photo.png", 2, "--classes 3: this file is a backbone"),
         ("logits --weights head.safetensors", 2, "apply it to the mean of the features"),
         ("classify --weights head.safetensors photo.png", 2, "apply it to the mean of the features"),
-        ("logits --weights named_head.safetensors", 2, "unexpected, no node reads it\n  leave a head"),
+        (
+            "logits --weights named_head.safetensors",
+            2,
+            "classifier.2.weight: unexpected, no node reads it\n  leave a head",
+        ),
     ]);
 }
 

@@ -54,7 +54,7 @@ const RESIZES: [Resize; 15] = [
 // Printed by the same run: recipe, then the hash of its f32 values (little endian) for pictures of 333x250, 131x200 and
 // 5x40, at resolution 96 (digits: 28).
 #[rustfmt::skip]
-const RECIPES: [(&str, [u64; 3]); 9] = [
+const RECIPES: [(&str, [u64; 3]); 11] = [
     ("torchvision", [0x2f9ded3435a86896, 0x57c347b848f535cc, 0x808f2992dfdfce25]),
     ("torchvision2", [0xf9fd280fe8c8727f, 0xf02744bc3bda6468, 0x6954ef4e44486e05]),
     ("timm", [0xc94a1f8ca17fffaf, 0x54ce484c8a96212e, 0xea6447e329397fa6]),
@@ -63,6 +63,8 @@ const RECIPES: [(&str, [u64; 3]); 9] = [
     ("keras", [0xeaa85f840a06abb4, 0x061686ae6da121b7, 0x920c0dfe99c74456]),
     ("slim", [0x597ac21b0aadb22f, 0x247d144cd3724aee, 0x5572a07f81c0b439]),
     ("raw255", [0xaa43eb944a900c24, 0xfa7dbddf70470ea2, 0x08464427315be7a2]),
+    ("caffe", [0x2c2643122857a50c, 0xbea4196558162a88, 0x7255d649b659b004]),
+    ("megvii", [0xf2cab7889bbd4864, 0xb6f1091b80b9397c, 0xe324999dc2495749]),
     ("digits", [0x5ce8da407f366737, 0x0fd150a860488b7f, 0x593c43f707df2092]),
 ];
 
@@ -101,7 +103,8 @@ fn recipes_take_any_shape() {
             for resolution in [1, 2, 13] {
                 let got = recipe.apply(&image, resolution).unwrap();
                 assert_eq!(got.len(), (resolution * resolution) as usize * recipe.channels());
-                let limit = if recipe == Recipe::Raw255 { 255.0 } else { 2.7 };
+                let levels = matches!(recipe, Recipe::Raw255 | Recipe::Caffe | Recipe::Megvii);
+                let limit = if levels { 255.0 } else { 2.7 };
                 assert!(got.iter().all(|v| v.abs() <= limit), "{recipe} {w}x{h} {resolution}");
             }
         }

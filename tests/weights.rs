@@ -4,16 +4,23 @@ mod common;
 #[path = "common/files.rs"]
 mod files;
 
+use std::collections::HashMap;
+
 use common::Numbers;
 use files::{Tensor, file, torch};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sepconv::Error;
+use sepconv::graph::Tensors;
 use sepconv::models::{self, Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
 
 fn network(name: Architecture, flavor: Flavor) -> Network {
-    let config = Config { width: 0.25, resolution: 71, flavor, classes: Some(7), ..Config::of(name) };
+    sized(name, 0.25, flavor)
+}
+
+fn sized(name: Architecture, width: f64, flavor: Flavor) -> Network {
+    let config = Config { width, resolution: 71, flavor, classes: Some(7), ..Config::of(name) };
     Network::new(name, &config).unwrap()
 }
 
@@ -221,8 +228,16 @@ fn metadata_decide() {
     let (loaded, _) = models::load(&bytes).unwrap();
     assert_eq!(loaded.name(), Network::new(Architecture::MobilenetV1, &config).unwrap().name());
     for (key, bad, expected) in [
-        ("sepconv.network", "mobilenet", "one of digits, mobilenet_v1, mobilenet_v2, xception"),
-        ("sepconv.flavor", "sweet", "one of torch, timm, tf, keras, slim"),
+        (
+            "sepconv.network",
+            "mobilenet",
+            "one of digits, mobilenet_v1, mobilenet_v2, xception, shufflenet_v1, shufflenet_v2, squeezenet_1_0, \
+             squeezenet_1_1",
+        ),
+        ("sepconv.flavor", "sweet", "one of torch, timm, tf, keras, slim, paper, megvii, caffe"),
+        ("sepconv.flavor", "caffe", "one of torch, timm, tf, keras, slim for mobilenet_v1"),
+        ("sepconv.groups", "few", "a number of groups"),
+        ("sepconv.groups", "3", "none for mobilenet_v1"),
         ("sepconv.activation", "tanh", "one of linear, relu, relu6"),
         ("sepconv.background", "yes", "true, 1, false or 0"),
         ("sepconv.width", "wide", "a number"),
@@ -320,11 +335,16 @@ fn a_file_without_the_classifier_is_a_backbone() {
         WeightFile::new(&bytes).unwrap().is_backbone(name).unwrap()
     };
     for name in Architecture::ALL {
-        let network = network(name, Flavor::Torch);
+        let network = match name {
+            Architecture::ShufflenetV1 => sized(name, 0.5, Flavor::Megvii),
+            Architecture::ShufflenetV2 => sized(name, 0.5, Flavor::Torch),
+            _ => network(name, Flavor::Torch),
+        };
         let (classifier, others): (Vec<_>, Vec<_>) = torch(&network)
             .into_iter()
             .partition(|(name, ..)| ["classifier", "fc"].iter().any(|c| name.starts_with(c)));
-        assert_eq!(classifier.len(), 2, "{name}");
+        let without_bias = name == Architecture::ShufflenetV1;
+        assert_eq!(classifier.len(), if without_bias { 1 } else { 2 }, "{name}");
         assert!(is_backbone(&others, name), "{name}");
         for tensor in &classifier {
             assert!(
@@ -351,6 +371,59 @@ fn a_file_without_the_classifier_is_a_backbone() {
     assert!(is_backbone(&tensors[..1], Architecture::MobilenetV2));
     let bytes = file(&tensors, &[]);
     assert_eq!(WeightFile::new(&bytes).unwrap().config(Architecture::MobilenetV2).unwrap().classes, Some(5));
+}
+
+#[test]
+fn files_of_the_shufflenets_and_squeezenets_tell_their_sizes() {
+    let config = |name: Architecture| Config { resolution: 64, classes: Some(9), ..Config::of(name) };
+    let (v1, v2) = (config(Architecture::ShufflenetV1), config(Architecture::ShufflenetV2));
+    let (old, new) = (config(Architecture::Squeezenet1_0), config(Architecture::Squeezenet1_1));
+    for (name, config) in [
+        (Architecture::ShufflenetV1, Config { flavor: Flavor::Megvii, groups: Some(3), ..v1 }),
+        (Architecture::ShufflenetV1, Config { flavor: Flavor::Megvii, groups: Some(8), width: 0.5, ..v1 }),
+        (Architecture::ShufflenetV1, Config { flavor: Flavor::Megvii, groups: Some(4), width: 0.25, ..v1 }),
+        (Architecture::ShufflenetV2, Config { width: 0.5, ..v2 }),
+        (Architecture::ShufflenetV2, Config { flavor: Flavor::Megvii, width: 1.5, ..v2 }),
+        (Architecture::Squeezenet1_0, Config { width: 0.5, ..old }),
+        (Architecture::Squeezenet1_1, new),
+    ] {
+        let network = Network::new(name, &config).unwrap();
+        let bytes = file(&torch(&network), &[("sepconv.resolution", "64")]);
+        let weights = WeightFile::new(&bytes).unwrap();
+        assert_eq!(weights.architecture(), Ok(name), "{}", network.name());
+        assert_eq!(weights.config(name), Ok(config), "{}", network.name());
+        assert_eq!(models::load(&bytes).unwrap().0.name(), network.name());
+    }
+}
+
+#[test]
+fn a_squeezenet_under_keras_names_is_caffes() {
+    let config = Config { classes: Some(9), ..Config::in_flavor(Architecture::Squeezenet1_1, Flavor::Caffe) };
+    let network = Network::new(Architecture::Squeezenet1_1, &config).unwrap();
+    assert_eq!(network.input().height, 227);
+    let named: HashMap<&str, String> = network
+        .graph()
+        .nodes()
+        .iter()
+        .filter_map(|node| match node.parameters()?.weights() {
+            Tensors::Named(name) => Some((&**name, node.name().replace('_', "/"))),
+            _ => None,
+        })
+        .collect();
+    let keras = |(name, shape, values): Tensor| -> Tensor {
+        let (layer, field) = name.rsplit_once('.').unwrap();
+        let (shape, values) = if field == "weight" { to_tensorflow(&shape, &values) } else { (shape, values) };
+        (format!("{}/{}", named[layer], if field == "weight" { "kernel" } else { field }), shape, values)
+    };
+    let tensors: Vec<Tensor> = torch(&network).into_iter().map(keras).collect();
+    assert!(tensors.iter().any(|(name, ..)| name == "fire2/expand3x3/kernel"));
+    let bytes = file(&tensors, &[]);
+    let (loaded, weights) = models::load(&bytes).unwrap();
+    assert_eq!(
+        (loaded.name(), weights.names_of(Architecture::Squeezenet1_1)),
+        (network.name(), Ok(TensorNames::Keras))
+    );
+    assert_eq!(loaded.fold(&*weights).unwrap(), network.fold(&HashWeights).unwrap());
 }
 
 #[test]

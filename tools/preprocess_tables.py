@@ -1,15 +1,19 @@
-"""Prints the hash tables of tests/preprocess.rs from Pillow and numpy (python3 tools/preprocess_tables.py).
+"""Prints the hash tables of tests/preprocess.rs from Pillow, OpenCV and numpy (python3 tools/preprocess_tables.py).
 
 The recipes are written here a second time, from Pillow's calls and numpy's f32, as the libraries they come from do it.
 """
 import math
 
+import cv2
 import numpy as np
 import PIL
 from PIL import Image
 
 f32 = np.float32
-NAMES = ["torchvision", "torchvision2", "timm", "timm_half", "timm_xception", "keras", "slim", "raw255", "digits"]
+NAMES = [
+    "torchvision", "torchvision2", "timm", "timm_half", "timm_xception", "keras", "slim", "raw255", "caffe", "megvii",
+    "digits",
+]  # fmt: skip
 IMAGENET = (np.array([0.485, 0.456, 0.406], f32), np.array([0.229, 0.224, 0.225], f32))
 HALF = (np.array([0.5] * 3, f32), np.array([0.5] * 3, f32))
 
@@ -65,6 +69,15 @@ def slim(a, r):
     return (above + (below - above) * v - f32(0.5)) * f32(2)
 
 
+def megvii(a, r):
+    short = r * 256 // 224
+    h, w = a.shape[:2]
+    size = (int(short / h * w + 0.5), short) if h < w else (short, int(short / w * h + 0.5))
+    a = cv2.resize(a[..., ::-1], size, interpolation=cv2.INTER_LINEAR)
+    left, top = int(round((size[0] - r) / 2.0)), int(round((size[1] - r) / 2.0))
+    return a[top : top + r, left : left + r].astype(f32)
+
+
 def digits(a, r):
     grey = np.asarray(Image.fromarray(a).convert("L"))
     ring = np.ones(grey.shape, bool)
@@ -84,6 +97,8 @@ def recipe(name, a, r):
         "keras": lambda: whole(a, r).astype(f32) / f32(127.5) - f32(1),
         "slim": lambda: slim(a, r),
         "raw255": lambda: whole(a, r).astype(f32),
+        "caffe": lambda: whole(a, r)[..., ::-1].astype(f32) - np.array([104.006, 116.669, 122.679], f32),
+        "megvii": lambda: megvii(a, r),
         "digits": lambda: digits(a, r),
     }[name]()
 
@@ -96,7 +111,7 @@ RESIZES = [
 ]
 
 if __name__ == "__main__":
-    print(f"// Pillow {PIL.__version__}, numpy {np.__version__}")
+    print(f"// Pillow {PIL.__version__}, OpenCV {cv2.__version__}, numpy {np.__version__}")
     for (w, h), (ow, oh) in RESIZES:
         im = Image.fromarray(synthetic(w, h))
         a, b = (fnv(resize(im, (ow, oh), f).tobytes()) for f in (Image.BILINEAR, Image.BICUBIC))

@@ -27,18 +27,24 @@ pub const HELD_OUT_DIGITS: &[u8] = include_bytes!("../../data/digits/held_out.sa
 /// Which network, with which weights, on what.
 #[derive(Args, Debug, Clone)]
 pub struct Flags {
-    /// Network: digits, mobilenet_v1, mobilenet_v2, xception [default: what the weight file says, else digits]
+    /// Network: digits, mobilenet_v1, mobilenet_v2, xception, shufflenet_v1, shufflenet_v2, squeezenet_1_0,
+    /// squeezenet_1_1 [default: what the weight file says, else digits]
     #[arg(long)]
     pub net: Option<Architecture>,
-    /// Multiplier of the channels, more than 0, at most 16 [default: the weight file's, else 1.0; digits: 0.5]
+    /// Multiplier of the channels, more than 0, at most 16; shufflenet_v2: 0.5, 1, 1.5 or 2 [default: the weight
+    /// file's, else 1.0; digits: 0.5]
     #[arg(long)]
     pub width: Option<f64>,
+    /// Groups of the pointwise convolutions of shufflenet_v1: 1, 2, 3, 4 or 8 [default: the weight file's, else 3]
+    #[arg(long)]
+    pub groups: Option<usize>,
     /// Rows and columns of the input, 1 to 8192 pixels, for photographs at most 4096 [default: the weight file's,
-    /// else the paper's]
+    /// else the paper's; flavor caffe: 227]
     #[arg(long)]
     pub resolution: Option<usize>,
-    /// Conventions of padding, epsilon and classes: torch, timm, tf, keras, slim [default: the weight
-    /// file's, else torch; digits: its own]
+    /// Conventions of structure, padding, epsilon and classes: torch, timm, tf, keras, slim; shufflenet_v1: paper,
+    /// megvii; shufflenet_v2: torch, megvii; squeezenet_1_0 and squeezenet_1_1: torch, caffe [default: the weight
+    /// file's, else the network's first; digits: its own]
     #[arg(long)]
     pub flavor: Option<Flavor>,
     /// Take --flavor even where the weight file says another
@@ -47,7 +53,8 @@ pub struct Flags {
     /// Weights: hash (made from the tensors' names), embedded (digits only) or a safetensors file
     #[arg(long)]
     pub weights: Option<String>,
-    /// Activation: linear, relu, relu6 [default: the weight file's, else the network's]
+    /// Activation: linear, relu, relu6; of the SqueezeNets the last one, behind conv10 [default: the weight file's,
+    /// else the network's]
     #[arg(long)]
     pub activation: Option<Activation>,
     /// Epsilon of the batch normalisation, 0 or more, below 1 [default: the weight file's, else the flavor's]
@@ -153,7 +160,7 @@ impl Flags {
             (Some(net), Err(_)) if file.metadata("sepconv.network").is_none() => net,
             (_, said) => said?,
         };
-        let config = file.config(architecture)?;
+        let mut config = file.config(architecture)?;
         let told = file.metadata("sepconv.flavor").is_some() && !self.force_flavor;
         if let Some(flavor) = self.flavor.filter(|&flavor| told && flavor != config.flavor) {
             let said = config.flavor;
@@ -161,6 +168,9 @@ impl Flags {
                 "the file says flavor {said}, --flavor says {flavor}: leave --flavor out, or add --force-flavor"
             )
             .into());
+        }
+        if let Some(flavor) = self.flavor.filter(|_| file.metadata("sepconv.resolution").is_none()) {
+            config.resolution = Config::in_flavor(architecture, flavor).resolution;
         }
         let is_backbone = file.is_backbone(architecture)?;
         if let Some(classes) = self.classes.filter(|_| is_backbone) {
@@ -171,7 +181,7 @@ impl Flags {
                 let names = Recipe::ALL.map(Recipe::name).join(", ");
                 format!("sepconv.preprocess {recipe:?}: expected one of {names}")
             })?),
-            None => recipe_of(architecture, file.names_of(architecture)?),
+            None => recipe_of(architecture, file.names_of(architecture)?, &config),
         };
         Ok(Said { architecture, config, recipe, background: file.background()?, is_backbone })
     }
@@ -185,7 +195,8 @@ impl Flags {
             _ => {
                 let architecture = self.net.unwrap_or(Architecture::Digits);
                 let recipe = (architecture == Architecture::Digits).then_some(Recipe::Digits);
-                let config = Config::of(architecture);
+                let flavor = self.flavor.unwrap_or(architecture.flavors()[0]);
+                let config = Config::in_flavor(architecture, flavor);
                 Said { architecture, config, recipe, background: None, is_backbone: false }
             }
         };
@@ -194,6 +205,7 @@ impl Flags {
         config.flavor = self.flavor.unwrap_or(config.flavor);
         config.activation = self.activation.or(config.activation);
         config.epsilon = self.bn_eps.or(config.epsilon);
+        config.groups = self.groups.or(config.groups);
         config.classes = self.classes.or(config.classes);
         let network = Network::new(architecture, &config).map_err(|error| self.of_flag(error))?;
         let background = background.unwrap_or(config.flavor == Flavor::Slim && network.classes() == 1001);
@@ -208,6 +220,9 @@ impl Flags {
         let flags = [
             ("width", "--width", self.width.is_some()),
             ("resolution", "--resolution", self.resolution.is_some()),
+            ("flavor", "--flavor", self.flavor.is_some()),
+            ("groups", "--groups", self.groups.is_some()),
+            ("activation", "--activation", self.activation.is_some()),
             ("classes", "--classes", self.classes.is_some()),
             ("epsilon", "--bn-eps", self.bn_eps.is_some()),
         ];
@@ -222,13 +237,21 @@ impl Flags {
 }
 
 /// The recipe that comes with the names of a source.
-fn recipe_of(architecture: Architecture, names: TensorNames) -> Option<Recipe> {
+fn recipe_of(architecture: Architecture, names: TensorNames, config: &Config) -> Option<Recipe> {
+    if config.flavor == Flavor::Megvii {
+        return Some(Recipe::Megvii);
+    }
     match (architecture, names) {
         (Architecture::Digits, _) => Some(Recipe::Digits),
         (Architecture::MobilenetV2, TensorNames::Torch) => Some(Recipe::Torchvision),
         (Architecture::MobilenetV2, TensorNames::Timm) => Some(Recipe::Timm),
         (Architecture::MobilenetV1, TensorNames::Torch) => Some(Recipe::TimmHalf),
         (Architecture::Xception, TensorNames::Torch) => Some(Recipe::TimmXception),
+        // torchvision trained the two wider ones later.
+        (Architecture::ShufflenetV2, _) if config.width > 1.0 => Some(Recipe::Torchvision2),
+        (Architecture::ShufflenetV2, _) => Some(Recipe::Torchvision),
+        (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, TensorNames::Torch) => Some(Recipe::Torchvision),
+        (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, _) => Some(Recipe::Caffe),
         (_, TensorNames::Keras) => Some(Recipe::Keras),
         (_, TensorNames::Slim) => Some(Recipe::Slim),
         _ => None,

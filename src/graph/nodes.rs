@@ -146,6 +146,14 @@ impl Graph {
         Ok(Graph { outputs, ..self.clone() }.without_unread())
     }
 
+    /// The same graph up to what node `index` reads first, which is its output.
+    pub(crate) fn before(&self, index: usize) -> Graph {
+        let value = self.nodes[index].inputs[0];
+        let last = self.values[value].runs.iter().map(|run| run.origin).max();
+        let name = last.map_or_else(String::new, |origin| self.name_of(origin).into());
+        Graph { outputs: vec![(name, value)], ..self.clone() }.without_unread()
+    }
+
     /// The graph without the nodes whose outputs nothing needs.
     fn without_unread(self) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
@@ -194,6 +202,13 @@ impl Graph {
 
     pub(crate) fn output_values(&self) -> impl Iterator<Item = usize> {
         self.outputs.iter().map(|&(_, value)| value)
+    }
+
+    fn name_of(&self, origin: Origin) -> &str {
+        match origin {
+            Origin::Input(input) => &self.inputs[input].name,
+            Origin::Node(node) => &self.nodes[node].name,
+        }
     }
 
     pub(crate) fn shape_of(&self, origin: Origin) -> Shape {

@@ -226,7 +226,7 @@ pub struct Config {
     pub flavor: Flavor,
     /// Outputs of the classifier: 1 to 1048576.
     pub classes: Option<usize>,
-    /// Activation of the networks that leave the choice.
+    /// Activation of the networks that leave the choice; of the SqueezeNets that of the last convolution alone.
     pub activation: Option<Activation>,
     /// Epsilon of the batch normalisation: 0 or more, below 1.
     pub epsilon: Option<f64>,
@@ -237,8 +237,13 @@ pub struct Config {
 impl Config {
     /// The configuration of the paper, in the architecture's first flavor.
     pub fn of(architecture: Architecture) -> Self {
+        Config::in_flavor(architecture, architecture.flavors()[0])
+    }
+
+    /// The configuration of the paper in `flavor`, with its resolution: Caffe's SqueezeNet takes 227 pixels.
+    pub fn in_flavor(architecture: Architecture, flavor: Flavor) -> Self {
         let (width, resolution) = architecture.defaults();
-        let flavor = architecture.flavors()[0];
+        let resolution = if flavor == Flavor::Caffe { 227 } else { resolution };
         Config { width, resolution, flavor, classes: None, activation: None, epsilon: None, groups: None }
     }
 }
@@ -260,6 +265,11 @@ impl Config {
         }
         if let Some(groups) = self.groups.filter(|_| architecture != Architecture::ShufflenetV1) {
             return refuse("groups", groups.to_string(), format!("none for {architecture}"));
+        }
+        let shuffles = matches!(architecture, Architecture::ShufflenetV1 | Architecture::ShufflenetV2);
+        if let Some(activation) = self.activation.filter(|&activation| shuffles && activation != Activation::Relu) {
+            let got = format!("{activation:?}").to_lowercase();
+            return refuse("activation", got, format!("relu for {architecture}"));
         }
         if !(self.width > 0.0 && self.width <= LARGEST.0) {
             return refuse("width", self.width.to_string(), format!("more than 0, at most {}", LARGEST.0));

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::config::{Architecture, Config, Flavor};
 use super::names::TensorNames;
-use super::network::{Network, network_of};
+use super::network::{Named, Network, named, network_of};
+use super::renamed::classifier;
 use crate::error::{Error, Result};
 use crate::weights::SafetensorsWeights;
 
@@ -39,7 +40,9 @@ impl<'a> Deref for WeightFile<'a> {
 }
 
 /// Widths with published weights, in the order in which they are tried.
-const WIDTHS: [f64; 9] = [1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4, 1.25, 2.0];
+const WIDTHS: [f64; 10] = [1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4, 1.25, 1.5, 2.0];
+/// Groups of ShuffleNet V1, likewise.
+const GROUPS: [usize; 5] = [3, 8, 1, 2, 4];
 
 impl<'a> WeightFile<'a> {
     /// Reads the header of `file`; the data stay where they are.
@@ -61,51 +64,79 @@ impl<'a> WeightFile<'a> {
         })
     }
 
-    /// The configuration that the file asks for: what its metadata say (`sepconv.width`, `.resolution`, `.flavor`,
-    /// `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, width and classes by their shapes,
-    /// and the paper's resolution. An error where the metadata make no network.
+    /// The configuration that the file asks for: what its metadata say (`sepconv.width`, `.groups`, `.resolution`,
+    /// `.flavor`, `.activation`, `.bn_eps`, `.classes`), else the flavor by its tensors' names, width, groups and classes by
+    /// their shapes, and the paper's resolution. An error where the metadata make no network.
     pub fn config(&self, architecture: Architecture) -> Result<Config> {
-        let mut config = Config::of(architecture);
         let source = self.names_of(architecture)?;
-        config.flavor = self.said("sepconv.flavor")?.unwrap_or(match source {
-            TensorNames::Torch if matches!(architecture, Architecture::MobilenetV2 | Architecture::Digits) => {
-                Flavor::Torch
-            }
-            _ if !architecture.flavors().contains(&Flavor::Timm) => config.flavor,
-            TensorNames::Torch | TensorNames::Timm => Flavor::Timm,
-            TensorNames::Keras => Flavor::Keras,
-            TensorNames::Slim => Flavor::Slim,
-        });
+        let flavor = self.said("sepconv.flavor")?.map_or_else(|| self.flavor(architecture, source), Ok)?;
+        let mut config = Config::in_flavor(architecture, flavor);
         let width = self.said_as("sepconv.width", "a number")?;
         config.width = width.unwrap_or(config.width);
+        config.groups = self.said_as("sepconv.groups", "a number of groups")?;
         config.resolution = self.said_as("sepconv.resolution", "a number of pixels")?.unwrap_or(config.resolution);
         config.epsilon = self.said_as("sepconv.bn_eps", "a number")?;
         config.activation = self.said("sepconv.activation")?;
         config.classes = self.said_as("sepconv.classes", "a number of classes")?;
         let network = Network::new(architecture, &config).map_err(|error| self.of_key(error))?;
         if config.classes.is_none() {
-            let bias = network.catalog().classifier(source).map(|[_, bias]| bias);
-            config.classes = bias.and_then(|bias| match self.shape(self.own(&bias)?) {
-                Some(&[classes]) => Some(classes),
-                _ => None,
-            });
+            config.classes = self.classes(&network, source);
         }
-        if width.is_none() {
-            config.width = self.width(architecture, &config, source).unwrap_or(config.width);
+        let grouped = architecture == Architecture::ShufflenetV1;
+        if width.is_none() || grouped && config.groups.is_none() {
+            config = self.size(architecture, config, width, source).unwrap_or(config);
         }
         Ok(config)
     }
 
-    /// The width whose kernels have the shapes of the file's.
-    fn width(&self, architecture: Architecture, config: &Config, source: TensorNames) -> Option<f64> {
-        let fits = |&width: &f64| {
-            let network = Network::new(architecture, &Config { width, ..*config });
-            let Ok(network) = network.and_then(Network::backbone) else { return false };
+    /// The flavor of tensors with the names of `source`.
+    fn flavor(&self, architecture: Architecture, source: TensorNames) -> Result<Flavor> {
+        Ok(match (architecture, source) {
+            // Trained weights are of the release whose names they have.
+            (Architecture::ShufflenetV1, _) => Flavor::Megvii,
+            (Architecture::ShufflenetV2, _) => self.named(architecture)?.flavor,
+            (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, TensorNames::Keras) => Flavor::Caffe,
+            (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, _) => Flavor::Torch,
+            (Architecture::MobilenetV2 | Architecture::Digits, TensorNames::Torch) => Flavor::Torch,
+            (_, TensorNames::Torch | TensorNames::Timm) => Flavor::Timm,
+            (_, TensorNames::Keras) => Flavor::Keras,
+            (_, TensorNames::Slim) => Flavor::Slim,
+        })
+    }
+
+    /// The classes of the file's classifier: as many as it has biases, or outputs where it needs no bias.
+    fn classes(&self, network: &Network, source: TensorNames) -> Option<usize> {
+        let [weights, bias] = network.catalog().classifier(source)?;
+        let node = classifier(network.graph())?;
+        let names = if node.parameters()?.has_bias() { bias } else { weights };
+        // Kernels without a bias are PyTorch's, with the outputs first.
+        self.shape(self.own(&names)?)?.first().copied()
+    }
+
+    /// `config` with the width, and the groups, whose kernels have the shapes of the file's.
+    fn size(
+        &self,
+        architecture: Architecture,
+        config: Config,
+        width: Option<f64>,
+        source: TensorNames,
+    ) -> Option<Config> {
+        let fits = |config: &Config| {
+            let Ok(network) = Network::new(architecture, config).and_then(Network::backbone) else { return false };
             let kernels = network.catalog().kernel_shapes(source);
             kernels.iter().all(|(name, shape)| self.shape(name) == Some(&shape[..]))
         };
-        let hundredths = (1..=400).map(|hundredths| f64::from(hundredths) / 100.0);
-        [config.width].into_iter().chain(WIDTHS).chain(hundredths).find(fits)
+        let widths: Vec<f64> = match width {
+            Some(width) => vec![width],
+            None => [config.width].into_iter().chain(WIDTHS).collect(),
+        };
+        let published = |groups| widths.iter().map(move |&width| Config { width, groups, ..config });
+        if architecture == Architecture::ShufflenetV1 {
+            let groups = config.groups.map_or_else(|| GROUPS.to_vec(), |groups| vec![groups]);
+            return groups.into_iter().flat_map(|groups| published(Some(groups))).find(fits);
+        }
+        let hundredths = (1..=400).map(|hundredths| Config { width: f64::from(hundredths) / 100.0, ..config });
+        published(config.groups).chain(hundredths).find(fits)
     }
 
     /// Whether class 0 is the background, where the metadata say so (`sepconv.background`: true, 1, false or 0).
@@ -122,8 +153,8 @@ impl<'a> WeightFile<'a> {
     /// Whether the file has tensors of network `architecture`, but not its classifier: such weights are those of
     /// [`Network::backbone`].
     pub fn is_backbone(&self, architecture: Architecture) -> Result<bool> {
-        let network = Network::new(architecture, &Config::of(architecture))?;
-        let source = self.names_of(architecture)?;
+        let Named { network, .. } = self.named(architecture)?;
+        let source = network.catalog().scheme(&self.tensor_names());
         let classifier = network.catalog().classifier(source).into_iter().flatten();
         let has_one = classifier.into_iter().any(|names| self.own(&names).is_some());
         Ok(!has_one && network.catalog().kernels_among(source, &self.tensor_names()) > 0)
@@ -131,8 +162,12 @@ impl<'a> WeightFile<'a> {
 
     /// Whose names the tensors have.
     pub fn names_of(&self, architecture: Architecture) -> Result<TensorNames> {
-        let network = Network::new(architecture, &Config::of(architecture))?;
-        Ok(network.catalog().scheme(&self.tensor_names()))
+        Ok(self.named(architecture)?.network.catalog().scheme(&self.tensor_names()))
+    }
+
+    /// `architecture` in the flavor whose names the tensors have.
+    fn named(&self, architecture: Architecture) -> Result<Named> {
+        named(architecture, &self.tensor_names())
     }
 
     /// The one of `names` that the file has.
@@ -161,7 +196,10 @@ impl<'a> WeightFile<'a> {
     fn of_key(&self, error: Error) -> Error {
         let key = match &error {
             Error::Parameter { what: "width", .. } => "sepconv.width",
+            Error::Parameter { what: "groups", .. } => "sepconv.groups",
             Error::Parameter { what: "resolution", .. } => "sepconv.resolution",
+            Error::Parameter { what: "flavor", .. } => "sepconv.flavor",
+            Error::Parameter { what: "activation", .. } => "sepconv.activation",
             Error::Parameter { what: "classes", .. } => "sepconv.classes",
             Error::Parameter { what: "epsilon", .. } => "sepconv.bn_eps",
             _ => return error,

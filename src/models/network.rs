@@ -1,8 +1,8 @@
 //! One of the networks: its graph, and how its weights are read.
 
-use super::config::{Architecture, Config, LARGEST};
+use super::config::{Architecture, Config, Flavor, LARGEST};
 use super::net::{Built, Model};
-use super::renamed::{Catalog, Renamed};
+use super::renamed::{Catalog, Renamed, classifier};
 use super::{digits, mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
@@ -68,10 +68,12 @@ impl Network {
     /// The network without its head (pooling and classifier): its output is the last feature map. Weights may hold the
     /// head's tensors, which are then not read.
     pub fn backbone(mut self) -> Result<Network> {
-        let nodes = self.whole.nodes();
-        let head = nodes.iter().position(|node| node.kind() == "global_average_pool").unwrap_or(nodes.len());
-        let last = head.checked_sub(1).and_then(|last| nodes.get(last));
-        self.graph = self.whole.features(last.map(Node::name))?;
+        let is_head = |node: &Node| {
+            node.kind() == "global_average_pool" || Some(node.name()) == classifier(&self.whole).map(Node::name)
+        };
+        let head = self.whole.nodes().iter().position(is_head);
+        let head = head.ok_or_else(|| Error::node(&self.name, "backbone", "no head", "a pooling or a classifier"))?;
+        self.graph = self.whole.before(head);
         Ok(self)
     }
 
@@ -139,10 +141,33 @@ impl Network {
 /// The network that most of `listed` are tensors of, with how many kernels of it there are; `None` where it is none.
 pub(super) fn network_of(listed: &[String]) -> Option<(Architecture, usize)> {
     let known = |architecture: Architecture| {
-        let network = Network::new(architecture, &Config::of(architecture)).ok()?;
-        let catalog = network.catalog();
-        let known = catalog.kernels_among(catalog.scheme(listed), listed);
+        let Named { known, .. } = named(architecture, listed).ok()?;
         (known > 0).then_some((architecture, known))
     };
     Architecture::ALL.into_iter().filter_map(known).max_by_key(|&(_, known)| known)
+}
+
+/// A network in the flavor whose names some tensors have.
+pub(super) struct Named {
+    pub flavor: Flavor,
+    pub network: Network,
+    /// How many of its kernels are among them.
+    pub known: usize,
+}
+
+/// `architecture` in the first of its flavors under whose names the most kernels are among `listed`.
+pub(super) fn named(architecture: Architecture, listed: &[String]) -> Result<Named> {
+    // In the others the flavors have the same names.
+    let differ = architecture == Architecture::ShufflenetV2;
+    let flavors = architecture.flavors().iter().take(if differ { usize::MAX } else { 1 });
+    let count = |&flavor: &Flavor| {
+        let network = Network::new(architecture, &Config::in_flavor(architecture, flavor))?;
+        let catalog = network.catalog();
+        let known = catalog.kernels_among(catalog.scheme(listed), listed);
+        Ok(Named { flavor, network, known })
+    };
+    let counted = flavors.map(count).collect::<Result<Vec<_>>>()?;
+    // The first of equals.
+    let best = counted.into_iter().rev().max_by_key(|named| named.known);
+    best.ok_or_else(|| Error::node(architecture.as_str(), "flavors", "none", "at least one"))
 }

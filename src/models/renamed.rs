@@ -7,6 +7,11 @@ use super::names::{Axes, Names, TensorNames};
 use crate::graph::{Graph, Node, Tensors};
 use crate::weights::Weights;
 
+/// The node that gives the classes: the last with weights.
+pub(super) fn classifier(graph: &Graph) -> Option<&Node> {
+    graph.nodes().iter().rev().find(|node| node.parameters().is_some())
+}
+
 /// What sources call the tensors of a network.
 #[derive(Clone, Copy)]
 pub(super) struct Catalog<'a> {
@@ -56,7 +61,7 @@ impl<'a> Catalog<'a> {
 
     /// What `source` calls the classifier's weights and its bias, in files of any version.
     pub fn classifier(&self, source: TensorNames) -> Option<[Vec<String>; 2]> {
-        let names = self.of(source, self.whole.nodes().last()?)?;
+        let names = self.of(source, classifier(self.whole)?)?;
         let [older_weights, older_bias] = names.older.map_or([None, None], |older| older.map(Some));
         let all = |name: String, older: Option<String>| [name].into_iter().chain(older).collect();
         Some([all(names.weights, older_weights), all(names.bias, older_bias)])

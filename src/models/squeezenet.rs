@@ -69,7 +69,7 @@ fn build(config: &Config, architecture: Architecture) -> Result<Built> {
 /// Keras ports name the convolutions as Caffe does.
 fn names(source: TensorNames, node: &Node) -> Option<Names> {
     match source {
-        TensorNames::Keras => Some(Names::keras(node.name(), "kernel", "")),
+        TensorNames::Keras => Some(Names::keras(&node.name().replace('_', "/"), "kernel", "")),
         _ => None,
     }
 }

@@ -29,20 +29,20 @@ pub fn torch(network: &Network) -> Vec<Tensor> {
         let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
         tensors.push((name, shape.to_vec(), values));
     };
+    let named = |tensors: &Tensors| {
+        let Tensors::Named(name) = tensors else { unreachable!("networks have names") };
+        name.clone()
+    };
     for node in network.graph().nodes() {
         let (Some(parameters), Some(shape)) = (node.parameters(), node.weight_shape()) else { continue };
-        let name = |tensors: &Tensors| match tensors {
-            Tensors::Named(name) => name.clone(),
-            _ => panic!("{}: expected a name", node.name()),
-        };
-        let weights = name(parameters.weights());
-        push(format!("{weights}.weight"), &shape);
+        let name = named(parameters.weights());
+        push(format!("{name}.weight"), &shape);
         if parameters.has_bias() {
-            push(format!("{weights}.bias"), &shape[..1]);
+            push(format!("{name}.bias"), &shape[..1]);
         }
-        if let Some(norm) = parameters.norm() {
-            for field in ["weight", "bias", "running_mean", "running_var"] {
-                push(format!("{}.{field}", name(norm.tensors())), &shape[..1]);
+        for field in ["weight", "bias", "running_mean", "running_var"] {
+            if let Some(norm) = parameters.norm() {
+                push(format!("{}.{field}", named(norm.tensors())), &shape[..1]);
             }
         }
     }

@@ -3,12 +3,13 @@
 //! Weights are only as good as the pictures look like those they were trained on: a [`Recipe`] repeats resize, crop,
 //! colour order, mean and deviation of one weight source, to the rounding of the library that source used. Every recipe
 //! yields one image, NHWC with N = 1: `resolution` × `resolution` × [`Recipe::channels`] values of `f32`, channels
-//! interleaved, in R, G, B order.
+//! interleaved, in R, G, B order, for Caffe and Megvii in B, G, R order.
 //!
 //! Files give the very pixels that Pillow gives, on which torchvision, timm and Keras build, set upright by their EXIF
 //! orientation (`ImageOps.exif_transpose`). Nothing here looks at colour profiles or gamma.
 
 mod jpeg;
+mod opencv;
 mod resize;
 
 use std::{fmt, fs, io, path::Path, path::PathBuf, str::FromStr};
@@ -32,6 +33,8 @@ pub const MAX_RESOLUTION: u32 = 4096;
 type Spread = ([f32; 3], [f32; 3]);
 const IMAGENET: Spread = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 const HALF: Spread = ([0.5; 3], [0.5; 3]);
+/// Mean of B, G, R on a scale of 0..255.
+const CAFFE: [f32; 3] = [104.006, 116.669, 122.679];
 
 /// Why a picture could not be loaded or prepared; each message says what to do. Files are named as they were given.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,12 @@ pub enum Recipe {
     Slim,
     /// `raw255`: the whole picture bilinear to R×R, its aspect lost, levels 0..255 as they are.
     Raw255,
+    /// `caffe`: the whole picture bilinear to R×R, its aspect lost; B, G, R, levels less the mean of ImageNet
+    /// (SqueezeNet's converted weights).
+    Caffe,
+    /// `megvii`: shorter side ⌊R·256/224⌋ by OpenCV's bilinear, which reads four pixels however much it shrinks, centre
+    /// R×R; B, G, R, levels 0..255 as they are (the ShuffleNets of Megvii).
+    Megvii,
     /// `digits`: one grey digit, bright on dark, 0..1: luma, inverted where the picture's border is bright (a mean
     /// above 127), the whole of it bilinear to R×R (R = 28 for MNIST).
     Digits,
@@ -107,7 +116,7 @@ pub enum Recipe {
 
 impl Recipe {
     /// Every recipe, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Torchvision,
         Self::Torchvision2,
         Self::Timm,
@@ -116,6 +125,8 @@ impl Recipe {
         Self::Keras,
         Self::Slim,
         Self::Raw255,
+        Self::Caffe,
+        Self::Megvii,
         Self::Digits,
     ];
 
@@ -130,11 +141,13 @@ impl Recipe {
             Self::Keras => "keras",
             Self::Slim => "slim",
             Self::Raw255 => "raw255",
+            Self::Caffe => "caffe",
+            Self::Megvii => "megvii",
             Self::Digits => "digits",
         }
     }
 
-    /// Channels of the result: 1 for [`Recipe::Digits`], 3 (R, G, B) for the others.
+    /// Channels of the result: 1 for [`Recipe::Digits`], 3 for the others.
     pub const fn channels(self) -> usize {
         if matches!(self, Self::Digits) { 1 } else { 3 }
     }
@@ -170,6 +183,11 @@ impl Recipe {
             Self::Keras => whole(image).iter().map(|v| v / 127.5 - 1.0).collect(),
             Self::Slim => slim(image, r),
             Self::Raw255 => whole(image),
+            Self::Caffe => {
+                let means = CAFFE.into_iter().cycle();
+                blue_first(whole(image)).into_iter().zip(means).map(|(level, mean)| level - mean).collect()
+            }
+            Self::Megvii => blue_first(megvii(image, r * 256 / 224, r)),
             Self::Digits => {
                 let grey = whole(&bright_on_dark(image));
                 grey.iter().step_by(3).map(|v| v / 255.0).collect()
@@ -283,13 +301,34 @@ fn centre(image: &RgbImage, short: u32, r: u32, filter: Filter, spread: Spread) 
     let least = u64::from(image.width().min(image.height()));
     let side = |from: u32| {
         let scaled = u64::from(short) * u64::from(from) / least;
-        let spare = scaled.saturating_sub(r.into());
-        let offset = spare / 2 + (spare % 2) * (spare / 2 % 2);
-        taps(from, scaled, offset, r, filter)
+        taps(from, scaled, margin(scaled, r), r, filter)
     };
     let cut = levels(&resample(image, &side(image.width()), &side(image.height())));
     let channels = (0..3).cycle();
     cut.iter().zip(channels).map(|(v, c)| (v / 255.0 - spread.0[c]) / spread.1[c]).collect()
+}
+
+/// The offset of `r` pixels in the middle of `scaled`: to the nearest, halves to even.
+fn margin(scaled: u64, r: u32) -> u64 {
+    let spare = scaled.saturating_sub(r.into());
+    spare / 2 + (spare % 2) * (spare / 2 % 2)
+}
+
+/// As [`centre`], by OpenCV's resize, the longer side to the nearest pixel; levels.
+fn megvii(image: &RgbImage, short: u32, r: u32) -> Vec<f32> {
+    let (width, height) = image.dimensions();
+    let side = |from: u32| {
+        let long = (f64::from(short) / f64::from(width.min(height)) * f64::from(from) + 0.5) as u64;
+        let scaled = if from == width.min(height) { short.into() } else { long };
+        opencv::Side { scaled, offset: margin(scaled, r) }
+    };
+    levels(&opencv::cut(image, side(width), side(height), r))
+}
+
+/// R, G, B as B, G, R.
+fn blue_first(mut values: Vec<f32>) -> Vec<f32> {
+    values.chunks_exact_mut(3).for_each(|pixel| pixel.reverse());
+    values
 }
 
 /// The levels 0..255 of every channel, in memory order.
