@@ -277,10 +277,12 @@ fn depthwise_is_cut_anywhere() {
     every_kernel(Kernels::depthwise, |kernel| {
         let (rows, columns) = kernel.window();
         let window = Window::new(rows, columns).stride(kernel.stride()).dilation(kernel.dilation());
+        let extent = window.extent();
         let paddings = [Padding::NONE, window.symmetric().padding, Padding { top: 2, bottom: 1, left: 1, right: 2 }];
         for (at, padding) in paddings.into_iter().enumerate() {
             for c in channels(kernel.lanes()) {
-                let (shape, mut numbers) = (Shape::new(2 * rows + 2, 2 * columns + 5, c), Numbers(c as u64));
+                let (shape, mut numbers) =
+                    (Shape::new(rows + extent.0 + 2, columns + extent.1 + 5, c), Numbers(c as u64));
                 let input = numbers.take(shape.len(), Kind::Floats);
                 let weights = numbers.take(c * window.taps(), Kind::Floats);
                 let bias = numbers.take(c, Kind::Floats);

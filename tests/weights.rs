@@ -355,7 +355,8 @@ fn a_file_without_the_classifier_is_a_backbone() {
         }
         assert!(!is_backbone(&[("other".into(), vec![1], vec![0.0])], name), "{name}");
         let bytes = file(&others, &[]);
-        let metadata = [("sepconv.resolution", "71"), ("sepconv.flavor", "torch")];
+        let flavor = if name == Architecture::ShufflenetV1 { "megvii" } else { "torch" };
+        let metadata = [("sepconv.resolution", "71"), ("sepconv.flavor", flavor)];
         let loaded = |tensors: &[Tensor]| models::load(&file(tensors, &metadata)).unwrap().0;
         let whole = loaded(&torch(&network));
         assert_eq!((whole.name(), whole.graph().to_string()), (network.name(), network.graph().to_string()), "{name}");

@@ -48,19 +48,19 @@ impl Network {
     pub fn new(architecture: Architecture, config: &Config) -> Result<Network> {
         config.check(architecture)?;
         let build = |config: &Config| (model(architecture).build)(config);
-        let Built { name, graph } = build(config).or_else(|error| {
+        let Built { name, graph } = build(config).map_err(|error| {
             if matches!(error, Error::Parameter { .. }) {
-                return Err(error);
+                return error;
             }
             // The image is too small for a window; say which one is not.
             let smallest = (config.resolution..=LARGEST.1)
                 .find(|&resolution| build(&Config { resolution, ..*config }).is_ok())
                 .unwrap_or(LARGEST.1);
-            Err(Error::Parameter {
+            Error::Parameter {
                 what: "resolution",
                 got: config.resolution.to_string(),
                 expected: format!("at least {smallest} pixels for {architecture}"),
-            })
+            }
         })?;
         Ok(Network { architecture, name, whole: graph.clone(), graph })
     }

@@ -14,8 +14,10 @@ pub(super) const MODEL: Model = Model { build, names: |_, _| None };
 
 /// Table 1: groups, output channels of stage 2 at width 1.
 const STAGE2: [(usize, usize); 5] = [(1, 144), (2, 200), (3, 240), (4, 272), (8, 384)];
-/// Megvii's widths for 3 and 8 groups: width, channels of the stem, of stage 2.
-const MEGVII: [(usize, [(f64, usize, usize); 4]); 2] = [
+/// A width, channels of the stem, of stage 2.
+type Widths = (f64, usize, usize);
+/// Megvii's for 3 and 8 groups.
+const MEGVII: [(usize, [Widths; 4]); 2] = [
     (3, [(0.5, 12, 120), (1.0, 24, 240), (1.5, 24, 360), (2.0, 48, 480)]),
     (8, [(0.5, 16, 192), (1.0, 24, 384), (1.5, 24, 576), (2.0, 48, 768)]),
 ];
