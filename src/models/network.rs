@@ -57,16 +57,16 @@ impl Network {
     pub fn new(architecture: Architecture, config: &Config) -> Result<Network> {
         config.check()?;
         let build = |config: &Config| (model(architecture).build)(config);
-        let Built { name, graph } = build(config).or_else(|_| {
+        let Built { name, graph } = build(config).map_err(|_| {
             // The image is too small for a window; say which one is not.
             let smallest = (config.resolution..=LARGEST.1)
                 .find(|&resolution| build(&Config { resolution, ..*config }).is_ok())
                 .unwrap_or(LARGEST.1);
-            Err(Error::Parameter {
+            Error::Parameter {
                 what: "resolution",
                 got: config.resolution.to_string(),
                 expected: format!("at least {smallest} pixels for {architecture}"),
-            })
+            }
         })?;
         Ok(Network { architecture, name, whole: graph.clone(), graph })
     }

@@ -33,6 +33,7 @@ pub(super) struct External {
 
 /// One thing that a task does.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are runs")]
 pub(super) enum Action {
     /// Runs an operator of the step; the images of `call` come from the addresses.
     Run { operator: usize, input: Address, output: Address, residual: Option<Address>, call: Call },
