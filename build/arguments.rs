@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// An argument struct: its name in C, its name in Rust, its fields.
+/// An argument struct: its name after `sepconv_`, its fields.
 struct Arguments {
-    c: &'static str,
-    rust: &'static str,
+    name: &'static str,
     fields: &'static [Field],
 }
 
@@ -37,10 +36,9 @@ impl Type {
 }
 
 macro_rules! arguments {
-    ($($(#[$_doc:meta])* $op:ident $name:ident { $($(#[$_field_doc:meta])* $field:ident: $type:ident,)* })*) => {
+    ($($(#[$_doc:meta])* $op:ident $_name:ident { $($(#[$_field_doc:meta])* $field:ident: $type:ident,)* })*) => {
         const ARGUMENTS: &[Arguments] = &[$(Arguments {
-            c: stringify!($op),
-            rust: stringify!($name),
+            name: stringify!($op),
             fields: &[$(Field { name: stringify!($field), of: Type::$type }),*],
         }),*];
     };
@@ -63,7 +61,7 @@ _Static_assert(sizeof(struct sepconv_image) == 24, \"layout\");
 pub fn header() -> String {
     let mut c = String::from("/* Expanded from kernels/arguments.rs. */\n#include <stddef.h>\n");
     c.push_str(IMAGE);
-    for Arguments { c: name, fields, .. } in ARGUMENTS {
+    for Arguments { name, fields } in ARGUMENTS {
         let (mut layout, mut offset) = (String::new(), 0);
         let _ = writeln!(c, "\nstruct sepconv_{name} {{");
         for Field { name: field, of } in *fields {
@@ -80,11 +78,6 @@ pub fn header() -> String {
     c
 }
 
-/// Whether there is an argument struct of that name in Rust.
-pub fn exists(rust: &str) -> bool {
-    ARGUMENTS.iter().any(|arguments| arguments.rust == rust)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,8 +88,8 @@ mod tests {
         for line in [
             "struct sepconv_pointwise {\n    struct sepconv_image a;\n    size_t width;\n",
             "_Static_assert(offsetof(struct sepconv_pointwise, width) == 24, \"layout\");",
-            "_Static_assert(offsetof(struct sepconv_depthwise, input_lo) == 152, \"layout\");",
-            "_Static_assert(sizeof(struct sepconv_depthwise) == 168, \"layout\");",
+            "_Static_assert(offsetof(struct sepconv_depthwise, input_lo) == 144, \"layout\");",
+            "_Static_assert(sizeof(struct sepconv_depthwise) == 160, \"layout\");",
         ] {
             assert!(header.contains(line), "{line}\n{header}");
         }

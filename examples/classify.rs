@@ -83,30 +83,36 @@ fn classify(
             plan = setup.plan(images.len())?;
             workspace = plan.workspace()?;
         }
-        let mut logits = vec![0.0; plan.output_len()];
+        let (mut logits, mut input) = (common::zeros(plan.output_len())?, common::room(plan.input_len())?);
+        images.iter().for_each(|image| input.extend_from_slice(image));
         let start = Instant::now();
-        plan.run_on(threads, &mut workspace, &images.concat(), &mut logits)?;
+        plan.run_on(threads, &mut workspace, &input, &mut logits)?;
         milliseconds += start.elapsed().as_secs_f64() * 1e3;
         common::finite(&logits)?;
-        all.extend(logits.chunks_exact(plan.network().classes()).map(|logits| {
-            let mut p = logits.to_vec();
+        for logits in logits.chunks_exact(plan.network().classes()) {
+            let mut p = common::room(logits.len())?;
+            p.extend_from_slice(logits);
             softmax(&mut p);
-            p
-        }));
+            all.push(p);
+        }
     }
     Ok((all, milliseconds / images.len() as f64, plan))
 }
 
 /// The `top` most probable classes; `background` classes in front are dropped from the numbering.
-fn guesses(p: &[f32], names: Option<&[String]>, background: usize, top: usize) -> Vec<Guess> {
-    let mut classes: Vec<usize> = (background..p.len()).collect();
-    classes.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+fn guesses(p: &[f32], names: Option<&[String]>, background: usize, top: usize) -> Result<Vec<Guess>, Failure> {
+    let mut classes: Vec<usize> = common::room(p.len())?;
+    classes.extend(background..p.len());
+    // Equals in order, without the memory of a stable sort.
+    classes.sort_unstable_by(|&a, &b| p[b].total_cmp(&p[a]).then(a.cmp(&b)));
     let guess = |&class: &usize| Guess {
         class: class - background,
         name: names.and_then(|names| names.get(class - background).cloned()),
         p: p[class],
     };
-    classes.iter().take(top).map(guess).collect()
+    let mut guesses = common::room(top.min(classes.len()))?;
+    guesses.extend(classes.iter().take(top).map(guess));
+    Ok(guesses)
 }
 
 /// Reads the names of `classes` classes, of which `background` in front are dropped.
@@ -194,8 +200,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let top = if labels.is_empty() { arguments.top } else { 1 };
     let top_of =
-        |(i, p): (usize, &Vec<f32>)| Image { file: file(i), top: guesses(p, names.as_deref(), background, top) };
-    let guessed: Vec<Image> = probabilities.iter().enumerate().map(top_of).collect();
+        |(i, p): (usize, &Vec<f32>)| Ok(Image { file: file(i), top: guesses(p, names.as_deref(), background, top)? });
+    let guessed = probabilities.iter().enumerate().map(top_of).collect::<Result<Vec<Image>, Failure>>()?;
     let right =
         |(image, label): (&Image, &u8)| image.top.first().is_some_and(|guess| guess.class == usize::from(*label));
     let accuracy = (!labels.is_empty())
@@ -211,8 +217,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut out = io::stdout().lock();
     if flags.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-        return Ok(());
+        return common::print_json(out, &report);
     }
     let shown = |i: usize| !labels.is_empty() && i % SHOW_EVERY == SHOW_EVERY / 2;
     for (i, image) in report.images.iter().enumerate() {

@@ -20,22 +20,25 @@ use sepconv::{AlignedBuffer, Clamp, Epilogue, Isa, Layout, View, ViewMut, select
 /// a stride of 2 all read one image. They write to two buffers in turn, whose pixels lie as in the memory of a plan.
 #[derive(Parser)]
 struct Arguments {
-    /// Rows and columns of the image
+    /// Rows and columns of the image, 1 to 65536
     #[arg(long)]
     size: usize,
-    /// Channels
+    /// Channels, 1 to 65536
     #[arg(long)]
     channels: usize,
     /// Stride, 1 or 2
     #[arg(long)]
     stride: usize,
-    /// Layers
+    /// Layers, 1 to 65536
     #[arg(long, default_value_t = 1)]
     layers: usize,
     /// ISA: portable, neon, avx2, avx512 [default: SEPCONV_ISA, else the best]
     #[arg(long)]
     isa: Option<Isa>,
 }
+
+/// The largest number that a flag takes.
+const LARGEST: usize = 1 << 16;
 
 /// Layers of one shape, and what they need to run.
 struct Stack {
@@ -52,8 +55,8 @@ impl Stack {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
         let &Arguments { size, channels, stride, layers, isa } = arguments;
         for (flag, value) in [("size", size), ("channels", channels), ("layers", layers)] {
-            if value == 0 {
-                return Err(format!("--{flag} 0: expected at least 1").into());
+            if !(1..=LARGEST).contains(&value) {
+                return Err(format!("--{flag} {value}: expected 1 to {LARGEST}").into());
             }
         }
         let kernels = isa.map_or_else(Isa::selected, Ok)?.kernels()?;
@@ -83,6 +86,8 @@ impl Stack {
         stack.run()?;
         let (weights, bias) = tensors(0)?;
         let (window, shape) = (Window { size: (3, 3), stride, padding }, (size, size, channels));
+        // The reference ends the program where it gets no memory; its output doubles as it grows.
+        common::room::<f32>(4 * output_size * output_size * channels)?;
         let want = reference::depthwise(&pixels, shape, window, None, (&weights, &bias), None, Clamp::RELU6);
         let got = stack.outputs[0].chunks_exact(output.pixel_stride).flat_map(|pixel| &pixel[..channels]);
         if !got.eq(&want) {

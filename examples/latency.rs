@@ -21,7 +21,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
     let setup = flags.setup("hash")?;
     let (plan, input) = (setup.plan(1)?, setup.hash_image()?);
-    let (mut workspace, mut logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+    let (mut workspace, mut logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
     flags.with_threads(|threads| {
         let mut run = || Ok(plan.run_on(threads, &mut workspace, &input, &mut logits)?);
         run()?;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ impl<T> PerImage<T> {
 }
 
 #[derive(Serialize)]
-struct Output {
+struct Output<'a> {
     n_out: usize,
     /// Rows, columns and channels of a backbone's features.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,9 +50,9 @@ struct Output {
     max_abs: PerImage<f32>,
     hash: PerImage<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    logits: Option<PerImage<Vec<f32>>>,
+    logits: Option<PerImage<&'a [f32]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    features: Option<PerImage<Vec<f32>>>,
+    features: Option<PerImage<&'a [f32]>>,
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -64,7 +64,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         path => common::read_input(Path::new(path), (image.height, image.width, image.channels))?,
     };
     let plan = setup.plan(images)?;
-    let mut logits = vec![0.0; plan.output_len()];
+    let mut logits = common::zeros(plan.output_len())?;
     flags.with_threads(|threads| Ok(plan.run_on(threads, &mut plan.workspace()?, &input, &mut logits)?))?;
     common::finite(&logits)?;
     let (shape, is_backbone) = (plan.network().output(), setup.is_backbone);
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let rows: Vec<&[f32]> = logits.chunks_exact(n_out).collect();
     let argmax = |row: &&[f32]| (0..n_out).fold(0, |best, i| if row[i] > row[best] { i } else { best });
     let squares = |row: &&[f32]| row.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>().sqrt();
-    let values = || PerImage::of(rows.iter().map(|row| row.to_vec()).collect());
+    let values = || PerImage::of(rows.clone());
     let output = Output {
         n_out,
         shape: is_backbone.then_some([shape.height, shape.width, shape.channels]),
@@ -84,8 +84,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         logits: (!is_backbone).then(values),
         features: is_backbone.then(values),
     };
-    writeln!(io::stdout(), "{}", serde_json::to_string(&output)?)?;
-    Ok(())
+    common::print_json(io::stdout().lock(), &output)
 }
 
 fn main() -> ExitCode {

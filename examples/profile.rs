@@ -81,8 +81,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let input = setup.hash_image()?;
     let apart = setup.plan_apart()?;
     let mut fastest = [&plan, &apart].map(|plan| vec![f64::INFINITY; plan.describe().count()]);
-    let mut memory =
-        [(plan.workspace()?, vec![0.0; plan.output_len()]), (apart.workspace()?, vec![0.0; apart.output_len()])];
+    let mut memory = [
+        (plan.workspace()?, common::zeros(plan.output_len())?),
+        (apart.workspace()?, common::zeros(apart.output_len())?),
+    ];
     let mut peaks = Vec::new();
     flags.with_threads(|threads| {
         for _ in 0..arguments.rounds {

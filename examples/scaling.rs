@@ -84,12 +84,11 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
     let image = setup.hash_image()?;
     let runner = |threads| {
         let plan = setup.plan_with(Options { threads, ..setup.options })?;
-        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         Ok(Runner { threads, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
     };
     let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;
-    let pool = |runner: &Runner| rayon::ThreadPoolBuilder::new().num_threads(runner.threads).build();
-    let pools = runners.iter().map(pool).collect::<Result<Vec<_>, _>>()?;
+    let pools = runners.iter().map(|runner| common::pool(runner.threads)).collect::<Result<Vec<_>, _>>()?;
     for _ in 0..rounds {
         for (runner, pool) in runners.iter_mut().zip(&pools) {
             runner.measure(&Rayon::new(pool), &image)?;

@@ -123,7 +123,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let setup = flags.setup("hash")?;
         (point.macs, point.params) = (setup.network.macs(), setup.network.params());
         let plan = setup.plan(1)?;
-        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         networks.push((plan, setup.hash_image()?, workspace, logits));
     }
     let mut times = vec![Vec::with_capacity(arguments.rounds); points.len()];

@@ -146,7 +146,7 @@ struct Alternative {
 impl Alternative {
     fn new(label: String, setup: &Setup, options: Options) -> Result<Self, Failure> {
         let plan = setup.plan_with(options)?;
-        let (workspace, logits) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
         Ok(Alternative { label, plan, workspace, logits, groups: Vec::new() })
     }
 

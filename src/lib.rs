@@ -21,5 +21,5 @@ pub use graph::Graph;
 pub use isa::Isa;
 pub use kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel, select};
 pub use ops::Epilogue;
-pub use plan::{Description, Fusion, Inputs, Observer, Options, Outputs, Plan, Workspace};
+pub use plan::{Bytes, Description, Fusion, Inputs, Observer, Options, Outputs, Plan, Workspace};
 pub use tensor::{AlignedBuffer, Batch, BatchMut, Clamp, Layout, Padding, Shape, View, ViewMut, Window};

@@ -126,6 +126,8 @@ mod with_rayon {
             // SAFETY: no task is unclaimed and none runs (`leading`), so nobody reads.
             unsafe { *self.task.get() = Some(task) };
             self.finished.store(0, Ordering::Relaxed);
+            // Tasks of an earlier call may have panicked, and that been caught.
+            self.panicked.store(false, Ordering::Relaxed);
             self.unclaimed.store(tasks, Ordering::Release);
             let waiting = Waiting(self, tasks);
             while self.work() {}
@@ -283,7 +285,6 @@ mod with_rayon {
                 }
                 let _leaving = Leaving(&self.crew);
                 self.crew.over.store(false, Ordering::Relaxed);
-                self.crew.panicked.store(false, Ordering::Relaxed);
                 let threads = self.pool.current_num_threads().min(tasks);
                 with_helpers(&self.crew, threads.saturating_sub(1), work);
             });

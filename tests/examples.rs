@@ -119,6 +119,10 @@ fn folder() -> &'static PathBuf {
         write("infinite.safetensors", &tensors, &[]);
         tensors.retain(|(name, ..)| !name.starts_with("classifier"));
         write("backbone.safetensors", &tensors, &[]);
+        // The first of three dense layers has the classifier's name.
+        let dense = |name: &str| (format!("classifier.{name}"), vec![2, 256], vec![0.0; 512]);
+        let head = [dense("weight"), ("classifier.bias".into(), vec![2], vec![0.0; 2]), dense("2.weight")];
+        write("named_head.safetensors", &[&tensors[..], &head].concat(), &[]);
         tensors.push(("head.0.weight".into(), vec![2, 1], vec![0.0; 2]));
         tensors.push(("head.1.weight".into(), vec![1, 2], vec![0.0; 2]));
         write("head.safetensors", &tensors, &[]);
@@ -238,6 +242,11 @@ fn a_weight_file_says_what_it_is() {
         ("classify --weights backbone.safetensors --classes 3 photo.png", 2, "--classes 3: this file is a backbone"),
         ("logits --weights head.safetensors", 2, "apply it to the mean of the features"),
         ("classify --weights head.safetensors photo.png", 2, "apply it to the mean of the features"),
+        (
+            "logits --weights named_head.safetensors",
+            2,
+            "unexpected, mobilenet_v1_0.25_32_torch has no such tensor\n  leave a head",
+        ),
     ]);
 }
 
@@ -290,6 +299,49 @@ fn limits_are_the_same_everywhere() {
         assert!(readme.contains(limit), "README: expected {limit:?}");
         assert!(help.as_ref().is_none_or(|help| help.contains(limit)), "help: expected {limit:?} in {help:?}");
     }
+}
+
+/// Runs that ask for tens of megabytes, with less and less of them: some end well, the others say what was missing.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_refused_is_an_error() {
+    if emulated() {
+        return;
+    }
+    // Kilobytes of the address space: from what a program takes that does nothing, in steps smaller than what it asks for
+    // at once.
+    let least = (12_000..).step_by(2_000).find(|&limit| limited("logits --help", limit).status.success()).unwrap();
+    for line in [
+        "logits --net mobilenet_v1 --width 0.01 --resolution 32 --classes 300000",
+        "logits --weights backbone.safetensors --resolution 512",
+        "classify SMALL --weights hash --preprocess slim --classes 20000 --top 20000 photo.png",
+        "classify --net mobilenet_v1 --width 0.01 --resolution 600 --weights hash --preprocess keras photo.png",
+        "classify --net mobilenet_v1 --width 0.01 --resolution 600 --weights hash --preprocess timm photo.png photo.png",
+        "classify --net mobilenet_v1 --width 0.01 --resolution 600 --weights hash --preprocess slim photo.png photo.png",
+        "depthwise_latency --size 400 --channels 8 --stride 1",
+    ] {
+        let mut refused = 0;
+        for limit in (least..least + 200_000).step_by(2_000) {
+            let output = limited(line, limit);
+            let said = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                Some(0) => break,
+                Some(2) if said.contains("bytes of memory are not to be had") => refused += 1,
+                _ => panic!("{line}, with {limit} KB: {:?}, {said}", output.status),
+            }
+        }
+        assert!((3..100).contains(&refused), "{line}: refused {refused} times");
+    }
+}
+
+/// Runs `line` in an address space of so many kilobytes.
+#[cfg(target_os = "linux")]
+fn limited(line: &str, kilobytes: usize) -> Output {
+    let example = command(line);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -v $0 && exec \"$@\"", &kilobytes.to_string()]).arg(example.get_program());
+    shell.args(example.get_args()).current_dir(folder()).env_remove("SEPCONV_ISA");
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).output().unwrap()
 }
 
 #[test]

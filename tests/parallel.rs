@@ -343,3 +343,23 @@ fn a_pool_may_be_given_away() {
         counts.assert_each(2, "without the caller's handle");
     });
 }
+
+/// Work that catches what its tasks panic with goes on: of the tasks that follow none has panicked.
+#[test]
+fn a_panic_that_was_caught_is_over() {
+    watched("a_panic_that_was_caught_is_over", || {
+        for threads in 1..=3 {
+            let pool = pool(threads);
+            let parallel = Rayon::new(pool.clone());
+            let counts = Counts::new(8);
+            enter(&parallel, 8, || {
+                for planted in 0..8 {
+                    let panics = || parallel.run(8, &|task| assert!(task != planted, "planted"));
+                    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err(), "{threads} threads, task {planted}");
+                    parallel.run(8, &|task| counts.count(task));
+                }
+            });
+            counts.assert_each(8, &format!("{threads} threads"));
+        }
+    });
+}

@@ -1,39 +1,44 @@
-//! Which kernel each shape gets, by name, and what each ISA has.
+//! Which kernel each shape gets, and what each ISA has. The unit tests of `select` have the shapes of networks, with the
+//! names of their kernels.
 
 mod common;
 
 use common::every_isa;
 use sepconv::{Isa, select};
 
-fn column(isa: Isa) -> usize {
-    match isa {
-        Isa::Avx2 => 0,
-        Isa::Neon => 1,
-        Isa::Avx512 => 3,
-        _ => 2,
-    }
-}
-
 #[test]
 fn every_shape_gets_a_shipped_kernel() {
     for kernels in every_isa() {
         let isa = kernels.isa();
-        // The unit tests of `select` have the shapes of networks, and the convolutions.
         for (m, k, n) in [(0, 0, 0), (0, 3, 5), (7, 0, 9), (1, 1, 1), (2, 3, 5), (usize::MAX, usize::MAX, usize::MAX)] {
             let kernel = select::pointwise(kernels, m, k, n).unwrap();
-            assert!(kernel.rows() > 1 || m == 1, "{isa}: {} for {m}x{k}x{n}", kernel.name());
+            assert!(kernel.mr() > 1 || m == 1, "{isa}: {} for {m}x{k}x{n}", kernel.name());
             assert!(!kernel.is_trial());
         }
-        let depthwise = [1, 2].map(|stride| select::depthwise(kernels, stride).unwrap().name());
-        let expected = [
-            ["dw3x3s1_f32_2x4x8_avx2", "dw3x3s2_f32_2x4x8_avx2"],
-            ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_4x4x4_neon"],
-            ["dw3x3s1_f32_1x4x16_portable", "dw3x3s2_f32_1x4x16_portable"],
-            ["dw3x3s1_f32_4x4x16_avx512", "dw3x3s2_f32_2x4x16_avx512"],
-        ];
-        assert_eq!(depthwise, expected[column(isa)]);
-        assert!(select::depthwise(kernels, 3).is_err());
-        assert!(!select::conv(kernels).unwrap().is_trial());
+        for (window, inputs) in [((1, 1), 1), ((3, 3), 3), ((3, 3), 32), ((2, 5), 3), ((9, 9), 0)] {
+            let kernel = select::conv(kernels, window, inputs).unwrap();
+            assert!(!kernel.is_trial() && kernel.serves(window, inputs), "{isa}: {} for {window:?}", kernel.name());
+            let stem = kernels.conv().iter().any(|other| other.stem() && other.serves(window, inputs));
+            assert_eq!(kernel.stem(), stem, "{isa}: {} for {window:?}", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn every_depthwise_window_of_any_isa_gets_a_kernel_of_each() {
+    let shape = |kernel: &sepconv::DepthwiseKernel| (kernel.window(), kernel.stride(), kernel.dilation());
+    let shapes: Vec<_> = every_isa().iter().flat_map(|kernels| kernels.depthwise()).map(shape).collect();
+    for kernels in every_isa() {
+        for &(window, stride, dilation) in &shapes {
+            let kernel = select::depthwise(kernels, window, stride, dilation).unwrap();
+            assert_eq!(shape(kernel), (window, stride, dilation));
+            assert!(!kernel.is_trial() && kernel.isa() == kernels.isa(), "{}", kernel.name());
+        }
+        for (window, stride, dilation) in
+            [((3, 3), 0, 1), ((3, 3), 9, 1), ((0, 3), 1, 1), ((3, 3), 1, 0), ((2, 3), 1, 1)]
+        {
+            assert!(select::depthwise(kernels, window, stride, dilation).is_err());
+        }
     }
 }
 

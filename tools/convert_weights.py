@@ -144,16 +144,20 @@ class Family:
     preprocess: str | None = None
     # (tensor, axis, channels there at width 1) or None
     width: tuple[str, int, int] | None = None
+    # Prefixes of all tensors but the head's, where these are known.
+    body: tuple[str, ...] = ()
 
 
+# Of timm's MobileNets.
+TIMM_BODY = ("conv_stem.", "bn1.", "blocks.", "conv_head.", "bn2.")
 # More specific markers stand first.
 FAMILIES = [
     Family("mobilenet_v2", "torch", "features.2.conv.0.0.weight", ("classifier.",), "relu6", "1e-05", "torchvision",
-           ("features.17.conv.2.weight", 0, 320)),
+           ("features.17.conv.2.weight", 0, 320), ("features.",)),
     Family("mobilenet_v2", "timm", "blocks.1.0.conv_pwl.weight", ("classifier.",), "relu6", "1e-05", "timm",
-           ("blocks.6.0.conv_pwl.weight", 0, 320)),
+           ("blocks.6.0.conv_pwl.weight", 0, 320), TIMM_BODY),
     Family("mobilenet_v1", "timm", "blocks.0.0.conv_dw.weight", ("classifier.",), "relu6", "1e-05", "timm_half",
-           ("blocks.4.1.conv_pw.weight", 0, 1024)),
+           ("blocks.4.1.conv_pw.weight", 0, 1024), TIMM_BODY),
     Family("xception", "timm", "block1.rep.0.conv1.weight", ("fc.",), "relu", "1e-05"),
     Family("shufflenet_v2", "torch", "stage2.0.branch2.0.weight", ("fc.",), "relu", "1e-05", "torchvision"),
     Family("shufflenet_v2", None, "features.0.branch_main.0.weight", ("classifier.",), "relu", "1e-05"),
@@ -272,11 +276,12 @@ def rename(model) -> int:
 
 
 def drop_head(model, family: Family | None):
-    """Takes the classifier away."""
+    """Takes the classifier away, and whatever else the source has in its place."""
     if family is None:
         raise ValueError("--backbone needs a network that it knows by its names, and these are not: use --until NODE")
     dense = tuple(f"{name}/" for name, kind in model.layers if kind == "dense")
-    heads = [name for name in model.tensors if name.startswith(family.heads + dense)]
+    kept = family.body or ("",)
+    heads = [name for name in model.tensors if name.startswith(family.heads + dense) or not name.startswith(kept)]
     model.left_out += heads
     for name in heads:
         del model.tensors[name]

@@ -5,20 +5,14 @@
     python tools/mca.py target/aarch64-unknown-linux-gnu/release/build/sepconv-*/out/libsepconv_*_neon.a
 
 Needs an aarch64 objdump (`aarch64-linux-gnu-objdump`) and llvm-mca (`--mca llvm-mca-19`). The loop with the most fused
-multiply-adds of each function is modelled for 100 turns. The peak is what the core's model issues of FMLA on 4 x f32: it
+multiply-adds in the micro-kernel of a kernel's whole tile is modelled for 100 iterations. The peak is what the core's model issues of FMLA on 4 x f32: it
 is measured by giving llvm-mca independent FMLAs alone, and stated beside the figure.
 """
 import argparse
 import re
 import subprocess
 
-FUNCTIONS = [
-    ("pw_f32_8x8_neon", "micro_8x2"),
-    ("conv_f32_8x8_neon", "micro_8x2"),
-    ("pw_f32_1x32_neon", "micro_1x8"),
-    ("dw3x3s1_f32_4x4x4_neon", "micro_4x4"),
-    ("dw3x3s2_f32_4x4x4_neon", "micro_4x4"),
-]
+LANES = 4
 CORES = ["cortex-a57", "cortex-a76", "neoverse-n1", "neoverse-v1"]
 
 
@@ -48,8 +42,15 @@ def inner_loop(instructions):
     return max(bodies, key=lambda body: sum(text.startswith("fmla") for text in body))
 
 
+def micro_kernel(name):
+    """The function for whole tiles away from the borders of the kernel `<op>_f32_<tile>_<isa>`."""
+    tile = [int(size) for size in name.split("_")[2].split("x")]
+    columns = tile[1] if len(tile) == 3 else tile[1] // LANES
+    return f"micro_{tile[0]}x{columns}"
+
+
 def cycles(mca, core, body):
-    """Cycles a turn of `body`."""
+    """Cycles an iteration of `body`."""
     # Jump targets mean nothing to the model.
     text = "\n".join(re.sub(r"^(b\.\w+|cbn?z\s+\w+,|b)\s+[0-9a-f]+ <.*", "nop", line) for line in body)
     command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-iterations=100", "-instruction-info=0", "-resource-pressure=0"]
@@ -66,11 +67,12 @@ def main():
     found = functions(arguments.objdump, arguments.library)
     chains = [f"fmla v{i}.4s, v30.4s, v31.4s" for i in range(24)]
     peaks = {core: len(chains) / cycles(arguments.mca, core, chains) for core in CORES}
-    print("| kernel | FMLA a turn | loads per FMLA | " + " | ".join(f"{core} (peak {peaks[core]:.2f})" for core in CORES) + " |")
+    print("| kernel | FMLA an iteration | loads per FMLA | " + " | ".join(f"{core} (peak {peaks[core]:.2f})" for core in CORES) + " |")
     print("|---|---|---|" + "---|" * len(CORES))
-    for name, prefix in FUNCTIONS:
-        function = next(body for (of, label), body in found.items() if of == name and label.startswith(prefix))
-        body = inner_loop(function)
+    for name in dict.fromkeys(name for name, _ in found):
+        # A compiler may give a copy of a function an ending.
+        label = next(label for of, label in found if of == name and label.split(".")[0] == micro_kernel(name))
+        body = inner_loop(found[name, label])
         fused = sum(text.startswith("fmla") for text in body)
         loads = sum(2 if text.startswith("ldp\tq") else 1 for text in body if re.match(r"(ldr\s+q|ldur\s+q|ldp\s+q|ld1r?\s)", text))
         figures = []

@@ -156,6 +156,13 @@ class StateDicts(Case):
         self.assertIn("left out: weight, bias", said)
         self.assertEqual(self.written().keys(), {name for name in MOBILENET_V2 if "classifier" not in name})
 
+    def test_a_head_of_any_name_is_left_out(self):
+        """Several dense layers, beside the classifier or in its place."""
+        head = {"head.0.weight": (5, 2), "head.0.bias": (5,), "classifier.4.weight": (3, 7)}
+        said = self.converted(self.pickled(self.state(MOBILENET_V2 | head)), backbone=True)
+        self.assertIn("left out: weight (3), bias (2)", said)
+        self.assertEqual(self.written().keys(), {name for name in MOBILENET_V2 if "features" in name})
+
     def test_what_cannot_be_converted_is_an_error(self):
         tensor = self.state()["classifier.1.bias"]
         for value, text in [

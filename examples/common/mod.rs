@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use memmap2::Mmap;
 use preprocess::Recipe;
-pub use program::{complain, finite, main, time_on_demand};
+pub use program::{complain, finite, main, print_json, room, time_on_demand, zeros};
 use sepconv::net::{Activation, Config, Flavor, Name, Network, Scheme};
 use sepconv::parallel::{Parallel, Rayon, Serial};
-use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
+use sepconv::weights::{HashWeights, SafetensorsWeights, Weights, fold};
 use sepconv::{Error, Fusion, Isa, Options, Plan};
 
 /// What an example may fail with: a sentence for a person.
@@ -257,8 +257,12 @@ impl Setup {
             Source::File(path, map) => {
                 SafetensorsWeights::new(map).and_then(|weights| build(&weights)).map_err(|error| match error {
                     Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => {
-                        let head = if self.is_backbone { format!("\n  {}", self.headless()) } else { String::new() };
-                        format!("--weights {}: {error}{head}", path.display()).into()
+                        let hint = match self.is_backbone {
+                            true => format!("\n  {}", self.headless()),
+                            false if self.has_another_head(map) => format!("\n  {}", self.another_head()),
+                            false => String::new(),
+                        };
+                        format!("--weights {}: {error}{hint}", path.display()).into()
                     }
                     error => error.into(),
                 })
@@ -276,14 +280,28 @@ impl Setup {
         }
     }
 
+    /// Whether the file has all that the network has in front of its classifier, and more.
+    fn has_another_head(&self, file: &[u8]) -> bool {
+        let folded = SafetensorsWeights::new(file).and_then(|weights| fold(&self.network.clone().backbone(), &weights));
+        match folded {
+            Err(Error::Weights { problems, .. }) => problems.iter().all(|problem| problem.contains(": unexpected, ")),
+            _ => false,
+        }
+    }
+
     /// What to do with weights that lack the classifier.
     fn headless(&self) -> String {
         format!(
-            "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; \
-             leave a head of its own, such as several dense layers, out by tools/convert_weights.py --backbone and \
-             apply it to the mean of the features",
-            self.name
+            "the file lacks the classifier of {} and is run as a backbone, whose features the example logits prints; {}",
+            self.name,
+            self.another_head()
         )
+    }
+
+    /// What to do with weights of another classifier.
+    fn another_head(&self) -> &'static str {
+        "leave a head of its own, such as several dense layers, out by tools/convert_weights.py --backbone and apply it \
+         to the mean of the features"
     }
 
     /// The image that goes with the hash weights.
@@ -308,9 +326,14 @@ impl Flags {
         if self.threads == 1 {
             return work(&Serial);
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build()?;
-        work(&Rayon::new(&pool))
+        work(&Rayon::new(&pool(self.threads)?))
     }
+}
+
+/// A pool of so many threads.
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|why| format!("--threads {threads}: {why}; give fewer, or free some memory").into())
 }
 
 /// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as
@@ -327,9 +350,10 @@ pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize))
     }
     let planes = file.tensor("input", shape).map_err(|why| fail(&why))?;
     let pixels = height * width;
-    let nhwc = (0..planes.len()).map(|i| {
+    let mut nhwc = room(planes.len())?;
+    nhwc.extend((0..planes.len()).map(|i| {
         let (image, pixel, channel) = (i / (pixels * channels), i / channels % pixels, i % channels);
         planes[(image * channels + channel) * pixels + pixel]
-    });
-    Ok((n, nhwc.collect()))
+    }));
+    Ok((n, nhwc))
 }

@@ -6,6 +6,7 @@ use std::process::{ExitCode, Termination};
 use std::time::Instant;
 
 use clap::Parser;
+use serde::Serialize;
 
 use super::Failure;
 
@@ -36,6 +37,30 @@ pub fn finite(outputs: &[f32]) -> Result<(), Failure> {
         Some(at) => Err(format!("output {at} is {}: the input or the weights are beyond f32", outputs[at]).into()),
         None => Ok(()),
     }
+}
+
+/// Room for `length` elements of what a flag or a file asks for; an error where there is none.
+pub fn room<T>(length: usize) -> Result<Vec<T>, Failure> {
+    let mut values = Vec::new();
+    let bytes = length.saturating_mul(size_of::<T>());
+    let refused = |_| format!("{bytes} bytes of memory are not to be had; ask for less or free some");
+    values.try_reserve_exact(length).map_err(refused)?;
+    Ok(values)
+}
+
+/// So many zeros; an error where there is no room for them.
+pub fn zeros(length: usize) -> Result<Vec<f32>, Failure> {
+    let mut values = room(length)?;
+    values.resize(length, 0.0);
+    Ok(values)
+}
+
+/// Prints `value` on a line, piece by piece: the text of many numbers takes more memory than they do.
+pub fn print_json(out: impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(out);
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
 }
 
 /// Prints `line` on standard error, if that can be.

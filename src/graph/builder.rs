@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::layer::{Layer, Norm, Tensors};
-use super::{Graph, Input, Node, Origin, Run, Tensor, Value};
+use super::nodes::{Graph, Input, Node, Origin, Run, Tensor, Value};
 use crate::error::{Error, Result};
 use crate::ops::{Add, AveragePool, Channelwise, Clamping, Dense, GlobalAveragePool, MaxPool, Mixing, Operator};
 use crate::tensor::{Clamp, Layout, Shape, Window};

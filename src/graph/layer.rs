@@ -1,5 +1,6 @@
 //! What a node with weights has besides its shape: where its parameters come from, and its clamp.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::tensor::Clamp;
@@ -69,12 +70,25 @@ impl Layer {
 }
 
 /// Where tensors come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Tensors {
     /// A source of weights has them, under this name and their own endings.
     Named(String),
     /// They were given to the builder, in the order of the endings.
     Given(Vec<Arc<[f32]>>),
+}
+
+impl fmt::Debug for Tensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tensors::Named(name) => write!(f, "Named({name:?})"),
+            Tensors::Given(arrays) => {
+                let lengths: Vec<usize> = arrays.iter().map(|array| array.len()).collect();
+                write!(f, "Given({lengths:?} elements)")
+            }
+        }
+    }
 }
 
 /// The trained parameters of a node.

@@ -128,6 +128,7 @@ impl FromStr for Flavor {
 
 /// What there is between a convolution and the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Activation {
     /// Nothing.
     Linear,

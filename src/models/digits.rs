@@ -4,7 +4,7 @@
 //! `round(channels * width)`, the stem reads every other pixel, only one block halves the image.
 
 use super::config::{Activation, Config};
-use super::network::{Built, Model, Net, Placement};
+use super::net::{Built, Model, Net, Placement};
 use crate::error::Result;
 
 pub(super) const MODEL: Model = Model { build, names: |_, _| None };

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use super::config::{Architecture, Config, Flavor};
-use super::names::{self, TensorNames};
-use super::network::Network;
+use super::names::TensorNames;
+use super::network::{Network, network_of};
 use crate::error::{Error, Result};
 use crate::weights::SafetensorsWeights;
 
@@ -51,7 +51,7 @@ impl<'a> WeightFile<'a> {
     /// have the names of. An error where it is none of them.
     pub fn architecture(&self) -> Result<Architecture> {
         let said = self.said("sepconv.network")?;
-        said.or_else(|| Some(names::network_of(&self.tensor_names())?.0)).ok_or_else(|| Error::Parameter {
+        said.or_else(|| Some(network_of(&self.tensor_names())?.0)).ok_or_else(|| Error::Parameter {
             what: "network",
             got: "not named in the file".into(),
             expected: format!(
@@ -83,7 +83,7 @@ impl<'a> WeightFile<'a> {
         config.classes = self.said_as("sepconv.classes", "a number of classes")?;
         let network = Network::new(architecture, &config).map_err(|error| self.of_key(error))?;
         if config.classes.is_none() {
-            let bias = names::classifier(&network, source).map(|[_, bias]| bias);
+            let bias = network.catalog().classifier(source).map(|[_, bias]| bias);
             config.classes = bias.and_then(|bias| match self.shape(self.own(&bias)?) {
                 Some(&[classes]) => Some(classes),
                 _ => None,
@@ -100,7 +100,7 @@ impl<'a> WeightFile<'a> {
         let fits = |&width: &f64| {
             let network = Network::new(architecture, &Config { width, ..*config });
             let Ok(network) = network.and_then(Network::backbone) else { return false };
-            let kernels = names::kernel_shapes(&network, source);
+            let kernels = network.catalog().kernel_shapes(source);
             kernels.iter().all(|(name, shape)| self.shape(name) == Some(&shape[..]))
         };
         let hundredths = (1..=400).map(|hundredths| f64::from(hundredths) / 100.0);
@@ -123,15 +123,15 @@ impl<'a> WeightFile<'a> {
     pub fn is_backbone(&self, architecture: Architecture) -> Result<bool> {
         let network = Network::new(architecture, &Config::of(architecture))?;
         let source = self.names_of(architecture)?;
-        let classifier = names::classifier(&network, source).into_iter().flatten();
+        let classifier = network.catalog().classifier(source).into_iter().flatten();
         let has_one = classifier.into_iter().any(|names| self.own(&names).is_some());
-        Ok(!has_one && names::kernels_among(&network, source, &self.tensor_names()) > 0)
+        Ok(!has_one && network.catalog().kernels_among(source, &self.tensor_names()) > 0)
     }
 
     /// Whose names the tensors have.
     pub fn names_of(&self, architecture: Architecture) -> Result<TensorNames> {
         let network = Network::new(architecture, &Config::of(architecture))?;
-        Ok(names::scheme(&network, &self.tensor_names()))
+        Ok(network.catalog().scheme(&self.tensor_names()))
     }
 
     /// The one of `names` that the file has.

@@ -6,7 +6,7 @@
 
 use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
-use super::network::{Built, Model, Net, Placement, divisible_by_8};
+use super::net::{Built, Model, Net, Placement, divisible_by_8};
 use crate::error::Result;
 use crate::graph::Node;
 

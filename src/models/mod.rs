@@ -7,7 +7,9 @@ mod file;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod names;
+mod net;
 mod network;
+mod renamed;
 mod xception;
 
 pub use config::{Activation, Architecture, Config, Flavor};

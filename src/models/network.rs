@@ -1,31 +1,18 @@
 //! One of the networks: its graph, and how its weights are read.
 
-use super::config::{Activation, Architecture, Config, Flavor, LARGEST};
-use super::names::{self, Renamed, TensorNames};
+use super::config::{Architecture, Config, LARGEST};
+use super::net::{Built, Model};
+use super::renamed::{Catalog, Renamed};
 use super::{digits, mobilenet_v1, mobilenet_v2, xception};
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Graph, Layer, Node, Tensor};
+use crate::graph::{Graph, Node};
 use crate::parallel::Parallel;
 use crate::plan::{Options, Plan};
-use crate::tensor::{Clamp, Padding, Shape, Window};
+use crate::tensor::Shape;
 use crate::weights::{Folded, Weights, fold};
 
-/// What the file of a network holds.
-pub(super) struct Model {
-    /// Builds the graph; the last two nodes are the head: global average pooling and the classifier.
-    pub build: fn(&Config) -> Result<Built>,
-    /// What other sources than the one of [`Parameters`](crate::graph::Parameters)' names call the tensors of a node.
-    pub names: fn(TensorNames, &Node) -> Option<names::Names>,
-}
-
-/// A graph with the name of its configuration.
-pub(super) struct Built {
-    pub name: String,
-    pub graph: Graph,
-}
-
 /// The file of `architecture`.
-pub(super) fn model(architecture: Architecture) -> &'static Model {
+fn model(architecture: Architecture) -> &'static Model {
     match architecture {
         Architecture::Digits => &digits::MODEL,
         Architecture::MobilenetV1 => &mobilenet_v1::MODEL,
@@ -96,9 +83,9 @@ impl Network {
         &self.graph
     }
 
-    /// The whole network, also of a backbone.
-    pub(super) fn whole(&self) -> &Graph {
-        &self.whole
+    /// What sources call its tensors.
+    pub(super) fn catalog(&self) -> Catalog<'_> {
+        Catalog { names: model(self.architecture).names, whole: &self.whole, graph: &self.graph }
     }
 
     /// The shape of the image.
@@ -119,8 +106,8 @@ impl Network {
     /// The weights of every node from `source`, whatever it calls them. All that is wrong with the source is in one error,
     /// or, where its names are another network's, which one that is.
     pub fn fold(&self, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
-        fold(&self.graph, &Renamed::of(self, source)).map_err(|error| match error {
-            Error::Weights { problems, .. } => match names::another(self, source) {
+        fold(&self.graph, &Renamed::of(&self.catalog(), source)).map_err(|error| match error {
+            Error::Weights { problems, .. } => match self.another(&source.names()) {
                 Some(other) => Error::OtherNetwork { network: self.name.clone(), looks_like: other.as_str() },
                 None => Error::Weights { network: self.name.clone(), problems },
             },
@@ -132,78 +119,23 @@ impl Network {
     pub fn plan(&self, source: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
         Plan::from_folded(&self.graph, &self.fold(source)?, parallel, options)
     }
-}
 
-/// How windows are placed on an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placement {
-    /// The same padding on each side: half the window.
-    Symmetric,
-    /// TensorFlow's SAME: as many outputs as strides fit, the odd pixel after.
-    Same,
-    /// As SAME, but (0, 1) before every stride of 2, whatever the size.
-    Before2,
-}
-
-impl Placement {
-    /// How `flavor` pads; `keras` is what Keras does where it differs from SAME.
-    pub fn of(flavor: Flavor, keras: Placement) -> Self {
-        match flavor {
-            Flavor::Torch | Flavor::Timm => Placement::Symmetric,
-            Flavor::Tf | Flavor::Slim => Placement::Same,
-            Flavor::Keras => keras,
-        }
+    /// The other network whose tensors `listed` rather are.
+    fn another(&self, listed: &[String]) -> Option<Architecture> {
+        let catalog = self.catalog();
+        let known = catalog.kernels_among(catalog.scheme(listed), listed);
+        let other = network_of(listed).filter(|&(other, most)| other != self.architecture && most > known);
+        other.map(|(other, _)| other)
     }
 }
 
-/// A graph's builder with the conventions of a flavor.
-pub(super) struct Net {
-    pub builder: Builder,
-    placement: Placement,
-    epsilon: f64,
-}
-
-impl Net {
-    /// The builder, and the image of `channels` channels.
-    pub fn new(config: &Config, channels: usize, placement: Placement) -> Result<(Net, Tensor)> {
-        let mut builder = Builder::new();
-        let image = builder.input("image", Shape::new(config.resolution, config.resolution, channels))?;
-        Ok((Net { builder, placement, epsilon: config.epsilon.unwrap_or(config.flavor.epsilon()) }, image))
-    }
-
-    /// A window of `size` x `size` moved by `stride` over `input`.
-    pub fn window(&self, input: Tensor, size: usize, stride: usize) -> Result<Window> {
-        let window = Window::square(size).stride(stride);
-        Ok(match self.placement {
-            Placement::Symmetric => window.symmetric(),
-            Placement::Before2 if stride == 2 && size == 3 => {
-                window.padding(Padding { bottom: 1, right: 1, ..Padding::NONE })
-            }
-            Placement::Same | Placement::Before2 => window.same(self.builder.shape(input)?),
-        })
-    }
-
-    /// The parameters `weights` with the batch normalisation `norm` and `activation`.
-    pub fn layer(&self, weights: &str, norm: &str, activation: Activation) -> Layer {
-        Layer::named(weights).norm(norm, self.epsilon).clamp(activation.clamp())
-    }
-
-    /// Channels of a tensor.
-    pub fn channels(&self, tensor: Tensor) -> Result<usize> {
-        Ok(self.builder.shape(tensor)?.channels)
-    }
-
-    /// Global average pooling and the classifier with its bias; ends the network.
-    pub fn head(mut self, [pool, classifier, weights]: [&str; 3], x: Tensor, classes: usize) -> Result<Graph> {
-        let x = self.builder.global_average_pool(pool, x)?;
-        let layer = Layer::named(weights).bias().clamp(Clamp::NONE);
-        let logits = self.builder.fully_connected(classifier, x, classes, layer)?;
-        self.builder.build(&[logits])
-    }
-}
-
-/// The nearest multiple of 8 that is at least 8 and not below nine tenths of `channels`.
-pub(super) fn divisible_by_8(channels: f64) -> usize {
-    let rounded = ((channels + 4.0) as usize / 8 * 8).max(8);
-    if (rounded as f64) < 0.9 * channels { rounded + 8 } else { rounded }
+/// The network that most of `listed` are tensors of, with how many kernels of it there are; `None` where it is none.
+pub(super) fn network_of(listed: &[String]) -> Option<(Architecture, usize)> {
+    let known = |architecture: Architecture| {
+        let network = Network::new(architecture, &Config::of(architecture)).ok()?;
+        let catalog = network.catalog();
+        let known = catalog.kernels_among(catalog.scheme(listed), listed);
+        (known > 0).then_some((architecture, known))
+    };
+    Architecture::ALL.into_iter().filter_map(known).max_by_key(|&(_, known)| known)
 }

@@ -6,7 +6,7 @@
 
 use super::config::{Activation, Config};
 use super::names::{Names, TensorNames};
-use super::network::{Built, Model, Net, Placement, divisible_by_8};
+use super::net::{Built, Model, Net, Placement, divisible_by_8};
 use crate::error::Result;
 use crate::graph::{Layer, Node, Tensor};
 use crate::tensor::{Clamp, Window};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
+use super::part::Call;
 use super::simd::{add_run, each_pixel, pixel};
-use super::{Call, Operator, Packed, Site, Traits};
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "reference")]
-use super::Given;
+use super::epilogue::Epilogue;
 use super::max_pool::strip_window;
+#[cfg(feature = "reference")]
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
+use super::part::{Call, Part};
 use super::simd::{accumulate_run, each_pixel, pixel};
-use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits};
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
 use super::pack;
-use super::{Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use super::part::{Call, Part, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{DepthwiseKernel, Kernels, arguments, select};
 #[cfg(feature = "reference")]

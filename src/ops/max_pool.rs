@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
+use super::part::{Call, Part};
 use super::simd::{each_pixel, maximum_run, pixel};
-use super::{Call, Operator, Packed, Part, Site, Traits};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -23,7 +25,7 @@ pub fn max_pool(window: Window, input: View<'_>, mut output: ViewMut<'_>) -> Res
     output.layout().expect("max pool output", whole)?;
     if !whole.is_empty() {
         let channels = 0..whole.channels;
-        let call = Call::of(&window, &Part::all(whole), (input, channels), &super::Epilogue::default(), &mut output);
+        let call = Call::of(&window, &Part::all(whole), (input, channels), &Epilogue::default(), &mut output);
         // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
         unsafe { pool.run(&call) };
     }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
-use super::Given;
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
 use super::pack::{self, Panels};
-use super::{CACHE, Call, Epilogue, Operator, Packed, Part, Site, Traits, check_part, expect_length};
+use super::part::{Call, Part, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
 #[cfg(feature = "reference")]
@@ -178,6 +180,9 @@ impl Pointwise {
         unsafe { Packed::run(self, &call) };
     }
 }
+
+/// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
+pub(crate) const CACHE: usize = 128 * 1024;
 
 /// Input elements that a GEMM walks for each panel, up to one and a half times as many: the weights and the output need
 /// the rest of the cache.

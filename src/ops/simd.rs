@@ -4,7 +4,7 @@ use std::slice;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::Call;
+use super::part::Call;
 use crate::tensor::{Clamp, Image};
 
 /// Compare and select: keeps NaN and −0.
@@ -117,7 +117,7 @@ pub(super) unsafe fn pixel<'a>(image: Image, y: usize, x: usize, channels: usize
 /// Calls `compute` with the place of each output pixel of `call` and the pixel itself, row by row.
 ///
 /// # Safety
-/// The contract of [`Packed::run`](super::Packed::run).
+/// The contract of [`Packed::run`](super::operator::Packed::run).
 pub(super) unsafe fn each_pixel(call: &Call, mut compute: impl FnMut(usize, usize, &mut [f32])) {
     let (height, width) = call.output_size;
     for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {

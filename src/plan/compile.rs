@@ -4,10 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::lower::{Item, Operand};
+use super::lower::{Item, Operand, tensor_of};
 use super::memory::{Memory, Place, Region, Scratch};
-use super::schedule::{Schedule, Schedules, cut_by_channels, rows_between};
-use super::step::{Action, Address, External, MAX_FUSED, Segment, Step};
+use super::schedule::{MAX_FUSED, Schedule, Schedules, cut_by_channels, rows_between};
+use super::step::{Action, Address, External, Segment, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::ops::{Call, Packed, cut};
@@ -221,8 +221,46 @@ impl Compiler<'_> {
         }
         let bytes = self.bytes(&operations, &input.place);
         let nodes = operations.iter().map(|operation| operation.node).collect();
-        let operators = operations.into_iter().map(|operation| operation.packed).collect();
-        Step { operators, actions, tasks, nodes, input: input.place, output, macs, bytes }
+        let operators: Vec<_> = operations.into_iter().map(|operation| operation.packed).collect();
+        let kernels = operators.iter().map(|operator| operator.kernel()).collect();
+        Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes }
+    }
+
+    /// The steps that copy every input into the workspace.
+    pub fn stage(&self, memory: &Memory) -> Vec<Step> {
+        let inputs = (0..self.graph.inputs().len()).filter_map(|input| Some((input, memory.places[input]?)));
+        let stage = |(input, place): (usize, Place)| {
+            self.copy("stage_input", place, |rows, to| Action::Stage { input, rows, to })
+        };
+        inputs.map(stage).collect()
+    }
+
+    /// The steps that copy every output out of the workspace.
+    pub fn deliver(&self, memory: &Memory) -> Vec<Step> {
+        let outputs = self.graph.output_values().enumerate().filter_map(|(output, value)| {
+            Some((output, memory.places[tensor_of(self.graph, self.graph.value(value).runs[0].origin)]?))
+        });
+        let deliver = |(output, place): (usize, Place)| {
+            self.copy("deliver_output", place, |rows, from| Action::Deliver { output, rows, from })
+        };
+        outputs.map(deliver).collect()
+    }
+
+    /// The step that copies `place` to or from the caller's memory, some rows a task.
+    fn copy(&self, what: &'static str, place: Place, action: impl Fn(Range<usize>, Address) -> Action) -> Step {
+        let (mut actions, mut tasks) = (Vec::new(), Vec::new());
+        let elements = (self.batch * place.layout.pixels() * place.layout.channels) as u64;
+        for rows in cut(self.batch * place.layout.height, 1, self.schedules.tasks(elements)) {
+            let segments = by_image(rows, place.layout.height).into_iter().map(|(images, rows)| {
+                let address = Source::whole(place, 0).address(rows.start, 0, 0, false);
+                actions.push(action(rows, address));
+                Segment { images, actions: actions.len() - 1..actions.len() }
+            });
+            tasks.push(segments.collect());
+        }
+        let (operators, kernels, nodes) = (Vec::new(), vec![what], Vec::new());
+        let bytes = 2 * elements * size_of::<f32>() as u64;
+        Step { operators, kernels, actions, tasks, nodes, input: place, output: place, macs: 0, bytes }
     }
 
     /// Multiply-accumulates of an operation, which may be a slice of its node.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Plan;
 use super::memory::Place;
+use super::packed::Plan;
 use crate::graph::Node;
 use crate::tensor::Shape;
 
@@ -34,7 +34,7 @@ impl Plan {
             let shape = |place: &Place| Shape { height: place.full_height, ..place.layout.shape() };
             Description {
                 nodes: step.nodes.iter().map(|&node| &self.graph().nodes()[node]).collect(),
-                kernels: step.operators.iter().map(|operator| operator.kernel()).collect(),
+                kernels: step.kernels.clone(),
                 input: shape(&step.input),
                 output: shape(&step.output),
                 macs: step.macs,

@@ -1,25 +1,70 @@
 //! What a run reads and writes of the caller's.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::tensor::{Batch, BatchMut, Shape};
 
 /// What a run reads: a slice for a graph of one input (its images without gaps, one after the other), or a batch an
-/// input, in any layout.
-#[derive(Debug, Clone, Copy)]
+/// input, in any layout. Batches of planes, and bytes, are for plans that were built with
+/// [`Options::staged`](super::Options::staged).
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Inputs<'a> {
-    /// The one input.
+    /// The one input, NHWC.
     Slice(&'a [f32]),
     /// One batch an input, in the graph's order.
     Batches(&'a [Batch<'a>]),
+    /// One for each input, in the graph's order.
+    Bytes(&'a [Bytes<'a>]),
 }
 
-/// What a run writes: a slice for a graph of one output, or a batch an output, in any layout.
-#[derive(Debug)]
+/// Images of bytes, NHWC without gaps, with what makes numbers of them: channel `c` of value `v` is
+/// `v * scale[c] + offset[c]`, rounded once.
+#[derive(Clone, Copy)]
+pub struct Bytes<'a> {
+    /// The images, one after the other.
+    pub data: &'a [u8],
+    /// A factor a channel.
+    pub scale: &'a [f32],
+    /// A summand a channel.
+    pub offset: &'a [f32],
+}
+
+/// What a run writes: a slice for a graph of one output, or a batch an output, in any layout. Batches of planes are for
+/// plans that were built with [`Options::staged`](super::Options::staged).
+#[non_exhaustive]
 pub enum Outputs<'a, 'b> {
-    /// The one output.
+    /// The one output, NHWC.
     Slice(&'a mut [f32]),
     /// One batch an output, in the graph's order.
     Batches(&'a mut [BatchMut<'b>]),
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({} bytes, {} channels)", self.data.len(), self.scale.len())
+    }
+}
+
+impl fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Inputs::Slice(data) => write!(f, "Slice({} elements)", data.len()),
+            Inputs::Batches(batches) => f.debug_tuple("Batches").field(batches).finish(),
+            Inputs::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Outputs<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outputs::Slice(data) => write!(f, "Slice({} elements)", data.len()),
+            Outputs::Batches(batches) => f.debug_tuple("Batches").field(batches).finish(),
+        }
+    }
 }
 
 impl<'a> From<&'a [f32]> for Inputs<'a> {
@@ -43,6 +88,12 @@ impl<'a> From<&'a [Batch<'a>]> for Inputs<'a> {
 impl<'a, const N: usize> From<&'a [Batch<'a>; N]> for Inputs<'a> {
     fn from(batches: &'a [Batch<'a>; N]) -> Self {
         Inputs::Batches(batches)
+    }
+}
+
+impl<'a> From<&'a [Bytes<'a>]> for Inputs<'a> {
+    fn from(bytes: &'a [Bytes<'a>]) -> Self {
+        Inputs::Bytes(bytes)
     }
 }
 
@@ -70,8 +121,94 @@ impl<'a, 'b, const N: usize> From<&'a mut [BatchMut<'b>; N]> for Outputs<'a, 'b>
     }
 }
 
-/// The error for images that are not `count` images of `shape` of the input or output `name`, if they are not.
-pub(super) fn expect(what: &str, name: &str, got: (usize, Shape), expected: (usize, Shape)) -> Result<()> {
+/// The inputs and outputs of one run in their final form, and whether they are what the graph asks for.
+pub(super) struct Expected<'a> {
+    pub graph: &'a Graph,
+    pub batch: usize,
+    pub staged: bool,
+}
+
+impl Expected<'_> {
+    /// The error for inputs that are not those of the graph, if they are not.
+    pub fn inputs(&self, inputs: &Inputs<'_>) -> Result<()> {
+        let shapes = || self.graph.inputs();
+        match inputs {
+            Inputs::Slice(data) => {
+                expect_one("input", shapes().len(), "Batch")?;
+                shapes().try_for_each(|(_, shape)| expect_slice("input", data.len(), self.batch, shape))
+            }
+            Inputs::Batches(batches) => {
+                self.count("inputs", batches.len(), shapes().len())?;
+                let mut pairs = batches.iter().zip(shapes());
+                pairs.try_for_each(|(got, (name, shape))| {
+                    self.layout("input", name, got.is_planes())?;
+                    expect_batch("input", name, (got.count(), got.layout().shape()), (self.batch, shape))
+                })
+            }
+            Inputs::Bytes(bytes) => {
+                self.count("inputs", bytes.len(), shapes().len())?;
+                self.can("inputs", "bytes")?;
+                let mut pairs = bytes.iter().zip(shapes());
+                pairs.try_for_each(|(got, (name, shape))| {
+                    expect_slice(&format!("input {name:?}"), got.data.len(), self.batch, shape)?;
+                    let lengths = (got.scale.len(), got.offset.len());
+                    match lengths == (shape.channels, shape.channels) {
+                        true => Ok(()),
+                        false => Err(Error::shape(
+                            format!("scale and offset of input {name:?}"),
+                            format!("{} and {} numbers", lengths.0, lengths.1),
+                            format!("{} of each, one a channel", shape.channels),
+                        )),
+                    }
+                })
+            }
+        }
+    }
+
+    /// The error for outputs that are not those of the graph, if they are not.
+    pub fn outputs(&self, outputs: &Outputs<'_, '_>) -> Result<()> {
+        let shapes = || self.graph.outputs();
+        match outputs {
+            Outputs::Slice(data) => {
+                expect_one("output", shapes().len(), "BatchMut")?;
+                shapes().try_for_each(|(_, shape)| expect_slice("output", data.len(), self.batch, shape))
+            }
+            Outputs::Batches(batches) => {
+                self.count("outputs", batches.len(), shapes().len())?;
+                let mut pairs = batches.iter().zip(shapes());
+                pairs.try_for_each(|(got, (name, shape))| {
+                    self.layout("output", name, got.is_planes())?;
+                    expect_batch("output", name, (got.count(), got.layout().shape()), (self.batch, shape))
+                })
+            }
+        }
+    }
+
+    fn count(&self, what: &str, got: usize, expected: usize) -> Result<()> {
+        match got == expected {
+            true => Ok(()),
+            false => Err(Error::shape(what, got, expected)),
+        }
+    }
+
+    fn layout(&self, what: &str, name: &str, planes: bool) -> Result<()> {
+        if planes { self.can(&format!("{what} {name:?}"), "planes") } else { Ok(()) }
+    }
+
+    fn can(&self, what: &str, form: &str) -> Result<()> {
+        match self.staged {
+            true => Ok(()),
+            false => Err(Error::shape(
+                what,
+                form,
+                "pixels of f32: the plan was not built with `Options { staged: true, .. }`",
+            )),
+        }
+    }
+}
+
+/// The error for images that are not so many of a shape, of the input or output `name`, if they are not.
+fn expect_batch(what: &str, name: &str, got: (usize, Shape), expected: (usize, Shape)) -> Result<()> {
     if got == expected {
         return Ok(());
     }
@@ -80,7 +217,7 @@ pub(super) fn expect(what: &str, name: &str, got: (usize, Shape), expected: (usi
 }
 
 /// The error for a slice that does not hold `count` tight images of `shape`, if it does not.
-pub(super) fn expect_slice(what: &str, got: usize, count: usize, shape: Shape) -> Result<()> {
+fn expect_slice(what: &str, got: usize, count: usize, shape: Shape) -> Result<()> {
     if got == count * shape.len() {
         return Ok(());
     }
@@ -93,7 +230,7 @@ pub(super) fn expect_slice(what: &str, got: usize, count: usize, shape: Shape) -
 }
 
 /// The error for a slice where the graph has several inputs or outputs.
-pub(super) fn expect_one(what: &str, count: usize, batches: &str) -> Result<()> {
+fn expect_one(what: &str, count: usize, batches: &str) -> Result<()> {
     match count {
         1 => Ok(()),
         _ => Err(Error::shape(what, "one slice", format!("{count} {what}s, given as `{batches}`"))),

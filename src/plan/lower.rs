@@ -1,8 +1,7 @@
 //! From nodes to items of work: which nodes one step, or one series of steps, computes together.
 #![forbid(unsafe_code)]
 
-use super::schedule::{Schedule, Schedules};
-use super::step::MAX_FUSED;
+use super::schedule::{MAX_FUSED, Schedule, Schedules};
 use crate::graph::{Graph, Origin, Run};
 use crate::ops::Traits;
 use crate::tensor::Clamp;

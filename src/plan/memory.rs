@@ -1,12 +1,14 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
-use super::LARGEST_TENSOR;
 use super::lower::{Item, TensorId, tensor_of};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Origin};
 use crate::tensor::buffer::LINE;
 use crate::tensor::{Layout, Shape};
+
+/// The most elements of a tensor of all images: products and sums of a few stay far below any overflow.
+pub(super) const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
 
 /// The memory that a place is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +67,13 @@ pub(super) struct Memory {
 }
 
 /// Lays out the tensors that `items` write, and for each item the tensors of `scratch`. With `keep`, every tensor lives
-/// to the end.
+/// to the end; where `staged`, inputs and outputs have places in the workspace too.
 pub(super) fn lay_out(
     graph: &Graph,
     items: &[Item],
     scratch: &[Vec<Scratch>],
     batch: usize,
-    keep: bool,
+    (keep, staged): (bool, bool),
 ) -> Result<Memory> {
     let inputs = graph.inputs().len();
     let count = inputs + graph.nodes().len();
@@ -89,13 +91,6 @@ pub(super) fn lay_out(
         }
     }
     let mut memory = Memory { places: vec![None; count], scratch: Vec::new(), workspace: 0, peak: 0 };
-    for (input, (_, shape)) in graph.inputs().enumerate() {
-        memory.places[input] = Some(external(Region::Input(input), shape));
-    }
-    for (output, value) in graph.output_values().enumerate() {
-        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
-        memory.places[tensor_of(graph, origin)] = Some(external(Region::Output(output), shape));
-    }
     let refuse = || Error::shape("batch", batch, "one whose tensors fit the address space");
     let mut live: Vec<Live> = Vec::new();
     let mut workspace = 0;
@@ -116,6 +111,22 @@ pub(super) fn lay_out(
         workspace = workspace.max(offset + length);
         Ok(Place { region: Region::Workspace(offset), layout, full_height: shape.height })
     };
+    for (input, (_, shape)) in graph.inputs().enumerate() {
+        let until = last_read[input].unwrap_or(0);
+        memory.places[input] = Some(match staged {
+            true => reserve(&mut live, batch, shape, 0, if keep { items.len() } else { until })?,
+            false => external(Region::Input(input), shape),
+        });
+    }
+    for (output, value) in graph.output_values().enumerate() {
+        let (origin, shape) = (graph.value(value).runs[0].origin, graph.value(value).shape);
+        let tensor = tensor_of(graph, origin);
+        match staged {
+            // Until it is delivered.
+            true => last_read[tensor] = Some(items.len()),
+            false => memory.places[tensor] = Some(external(Region::Output(output), shape)),
+        }
+    }
     for (index, item) in items.iter().enumerate() {
         let tensor: TensorId = item.output;
         if memory.places[tensor].is_none() {

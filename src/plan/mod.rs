@@ -1,12 +1,14 @@
 //! A graph made ready to run: weights packed, kernels chosen, memory laid out, work cut. What is constant is computed
 //! when the plan is built; a run only walks it.
 
+mod bridge;
 mod compile;
 mod describe;
 mod images;
 mod lower;
 mod memory;
 mod options;
+mod packed;
 #[cfg(all(test, feature = "reference"))]
 mod random_graphs;
 #[cfg(feature = "reference")]
@@ -16,220 +18,9 @@ mod schedule;
 mod step;
 mod workspace;
 
-use std::sync::Arc;
-
 pub use describe::Description;
-pub use images::{Inputs, Outputs};
+pub use images::{Bytes, Inputs, Outputs};
 pub use options::{Fusion, Options};
+pub use packed::Plan;
 pub use run::Observer;
 pub use workspace::Workspace;
-
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Node};
-use crate::isa::Isa;
-use crate::kernel::Kernels;
-use crate::ops::{Packed, Site};
-use crate::parallel::Parallel;
-use crate::tensor::buffer::Arena;
-use crate::weights::{Folded, Weights, fold};
-use compile::Compiler;
-use lower::Item;
-use schedule::{Schedules, cut_by_channels};
-use step::Step;
-
-/// The most images a run, and the most threads.
-const LARGEST: usize = 1 << 16;
-/// The most elements of a tensor of all images: products and sums of a few stay far below any overflow.
-const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
-
-/// A graph with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
-/// workspace of its own. A run allocates nothing.
-pub struct Plan {
-    shared: Arc<Shared>,
-    steps: Vec<Step>,
-    batch: usize,
-    /// Elements of a workspace, and the most that live at one time with the inputs.
-    workspace: usize,
-    peak: usize,
-}
-
-/// What plans for any batch have in common.
-struct Shared {
-    kernels: &'static Kernels,
-    graph: Graph,
-    items: Vec<Item>,
-    /// The operators of each item's stages.
-    packed: Vec<Vec<Arc<dyn Packed>>>,
-    schedules: Schedules,
-    threads: usize,
-    observed: bool,
-    flushed: usize,
-}
-
-impl Plan {
-    /// Builds the plan of `graph` with the tensors of `weights`, to be run on `parallel`: its work is cut for as many
-    /// threads. It then runs on any other, too, to the same bits.
-    pub fn new(graph: &Graph, weights: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
-        Self::from_folded(graph, &fold(graph, weights)?, parallel, options)
-    }
-
-    /// Builds the plan from weights that are folded already: one entry a node, as [`fold`](crate::weights::fold) gives
-    /// them.
-    pub fn from_folded(
-        graph: &Graph,
-        folded: &[Option<Folded>],
-        parallel: &dyn Parallel,
-        options: Options,
-    ) -> Result<Plan> {
-        let kernels = options.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
-        if folded.len() != graph.nodes().len() {
-            let expected = format!("one a node, {}", graph.nodes().len());
-            return Err(Error::shape("folded weights", format!("{} entries", folded.len()), expected));
-        }
-        let (batch, threads) = (options.batch.max(1), parallel.threads().clamp(1, LARGEST));
-        check_batch(batch)?;
-        let schedules = Schedules::new(&options, threads);
-        let items = lower::lower(graph, options.observed, &schedules);
-        let packed = pack(graph, folded, &items, kernels, &schedules, batch)?;
-        let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();
-        let (graph, observed) = (graph.clone(), options.observed);
-        let shared = Shared { kernels, graph, items, packed, schedules, threads, observed, flushed };
-        Self::compiled(Arc::new(shared), batch)
-    }
-
-    /// The same plan for another number of images a run (0 is taken as 1). It shares the packed weights.
-    pub fn with_batch(&self, batch: usize) -> Result<Plan> {
-        check_batch(batch)?;
-        Self::compiled(self.shared.clone(), batch.max(1))
-    }
-
-    fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
-        let Shared { graph, items, packed, schedules, observed, .. } = &*shared;
-        let shapes = graph.inputs().map(|(_, shape)| shape).chain(graph.nodes().iter().map(Node::output));
-        if shapes.into_iter().any(|shape| batch.checked_mul(shape.len()).is_none_or(|length| length > LARGEST_TENSOR)) {
-            return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
-        }
-        let compiler = Compiler { graph, schedules: *schedules, batch };
-        let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
-        let memory = memory::lay_out(graph, items, &scratch, batch, *observed)?;
-        let mut steps = Vec::with_capacity(items.len());
-        for (index, (item, packed)) in items.iter().zip(packed).enumerate() {
-            steps.extend(compiler.steps(item, index, packed, &memory)?);
-        }
-        let (workspace, peak) = (memory.workspace, memory.peak);
-        Ok(Plan { shared, steps, batch, workspace, peak })
-    }
-
-    /// The graph.
-    pub fn graph(&self) -> &Graph {
-        &self.shared.graph
-    }
-
-    /// The ISA whose kernels run.
-    pub fn isa(&self) -> Isa {
-        self.shared.kernels.isa()
-    }
-
-    /// Images a run.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Threads that the work is cut for: no step has more tasks.
-    pub fn threads(&self) -> usize {
-        self.shared.threads
-    }
-
-    /// Subnormal weights that were flushed to zero when the plan was built.
-    pub fn flushed_weights(&self) -> usize {
-        self.shared.flushed
-    }
-
-    /// Elements of a workspace: the tensors between the nodes as far as they live at the same time. Inputs and outputs are
-    /// the caller's.
-    pub fn workspace_len(&self) -> usize {
-        self.workspace
-    }
-
-    /// Bytes of a workspace.
-    pub fn workspace_bytes(&self) -> usize {
-        self.workspace * size_of::<f32>()
-    }
-
-    /// The most bytes of activations that live at one time: the inputs until they were read for the last time, and the
-    /// tensors and scratch of the workspace.
-    pub fn peak_bytes(&self) -> usize {
-        self.peak.saturating_mul(size_of::<f32>())
-    }
-
-    /// Elements of the first input: batch x height x width x channels, NHWC without gaps.
-    pub fn input_len(&self) -> usize {
-        self.batch * self.graph().inputs().next().map_or(0, |(_, shape)| shape.len())
-    }
-
-    /// Elements of the first output: batch x height x width x channels, NHWC without gaps.
-    pub fn output_len(&self) -> usize {
-        self.batch * self.graph().outputs().next().map_or(0, |(_, shape)| shape.len())
-    }
-
-    /// A new workspace for this plan; an error where there is no room for it.
-    pub fn workspace(&self) -> Result<Workspace<'static>> {
-        Workspace::zeroed(self.workspace)
-    }
-}
-
-impl std::fmt::Debug for Plan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plan")
-            .field("isa", &self.isa())
-            .field("batch", &self.batch)
-            .field("threads", &self.threads())
-            .field("steps", &self.steps.len())
-            .field("workspace_bytes", &self.workspace_bytes())
-            .finish_non_exhaustive()
-    }
-}
-
-fn check_batch(batch: usize) -> Result<()> {
-    match batch > LARGEST {
-        true => Err(Error::shape("batch", batch, format!("at most {LARGEST}"))),
-        false => Ok(()),
-    }
-}
-
-/// The operators of every item's stages, the weights side by side in the order in which they will be read.
-fn pack(
-    graph: &Graph,
-    folded: &[Option<Folded>],
-    items: &[Item],
-    kernels: &'static Kernels,
-    schedules: &Schedules,
-    batch: usize,
-) -> Result<Vec<Vec<Arc<dyn Packed>>>> {
-    // The packed weights are padded to whole vectors.
-    let weights: usize = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
-    let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
-    let pack = |node: &Node, index: usize, input_lo: Option<f32>, arena: &mut Arena| {
-        let (input, output) = (node.input(), node.output());
-        let given = folded.get(index).and_then(Option::as_ref);
-        let weights = match (node.parameters(), given) {
-            (None, _) => (&[][..], &[][..]),
-            (Some(_), Some(folded)) => (&folded.weights[..], &folded.bias[..]),
-            (Some(_), None) => {
-                return Err(Error::node(node.name(), "folded weights", "none", "those of `weights::fold`"));
-            }
-        };
-        let pixels = batch.saturating_mul(output.pixels());
-        let sharing =
-            if cut_by_channels(pixels) { schedules.tasks(node.macs().saturating_mul(batch as u64)) } else { 1 };
-        let site = Site { kernels, input, output, batch, sharing, input_lo, weights };
-        node.operator.pack(&site, arena).map_err(|error| error.of_node(node.name()))
-    };
-    let mut packed = Vec::with_capacity(items.len());
-    for item in items {
-        let stages = item.stages.iter();
-        let of_item = stages.map(|stage| pack(&graph.nodes()[stage.node], stage.node, stage.input_lo, &mut arena));
-        packed.push(of_item.collect::<Result<Vec<_>>>()?);
-    }
-    Ok(packed)
-}

@@ -12,6 +12,9 @@ pub struct Options {
     /// Gives every node a tensor of its own, so that an [`Observer`](super::Observer) sees them all. Without it, additions
     /// and clamps are part of the convolutions beside them. The bits are the same.
     pub observed: bool,
+    /// Copies inputs into the workspace before the first node, and outputs out of it after the last: then a run also takes
+    /// and gives images plane by plane (NCHW), and takes bytes ([`Inputs`](super::Inputs)). The bits are the same.
+    pub staged: bool,
     /// Which layers are computed together. The bits are the same.
     pub fusion: Fusion,
     /// Computes, strip by strip of its rows, every chain of layers that takes less memory so, and inverted residuals
@@ -23,6 +26,7 @@ pub struct Options {
 /// Which layers are computed together, strip by strip of their output rows, so that the tensors between them stay in a
 /// cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fusion {
     /// Those where it pays.
     #[default]

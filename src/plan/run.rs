@@ -1,13 +1,15 @@
 //! Runs a plan: walks its steps, and resolves the addresses of their calls.
 
-use super::images::{Inputs, Outputs, expect, expect_one, expect_slice};
+use super::bridge::{Form, copy, form, widen};
+use super::images::{Bytes, Expected, Inputs, Outputs};
 use super::memory::Region;
+use super::packed::Plan;
 use super::step::{Action, Address, External, Step};
-use super::{Plan, Workspace};
+use super::workspace::Workspace;
 use crate::error::{Error, Result};
 use crate::ops::Call;
 use crate::parallel::Parallel;
-use crate::tensor::{Batch, BatchMut, Image, View};
+use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 
 /// What looks on while a plan runs, and measures or reads what it computes.
 pub trait Observer: Send {
@@ -31,9 +33,16 @@ impl Observer for () {}
 
 /// The memory of one run.
 struct Memory<'a> {
-    inputs: &'a [Batch<'a>],
+    inputs: Given<'a>,
     outputs: &'a [BatchMut<'a>],
     workspace: *mut f32,
+}
+
+/// The inputs of one run.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Batches(&'a [Batch<'a>]),
+    Bytes(&'a [Bytes<'a>]),
 }
 
 // SAFETY: the tasks that share a `Memory` write to disjoint memory, which `Plan::run` borrows uniquely.
@@ -50,10 +59,14 @@ impl Memory<'_> {
                 pixel_stride: pixel_stride as isize,
                 row_stride: row_stride as isize,
             },
-            Address::Input(external) => {
-                let batch = &self.inputs[external.index];
-                of_caller(batch.image(), batch.stride(), external, image)
-            }
+            Address::Input(external) => match self.inputs {
+                Given::Batches(batches) => {
+                    let batch = &batches[external.index];
+                    of_caller(batch.image(), batch.stride(), external, image)
+                }
+                // A plan that takes bytes has them staged, and no such address.
+                Given::Bytes(_) => Image::NONE,
+            },
             Address::Output(external) => {
                 let batch = &self.outputs[external.index];
                 of_caller(batch.image(), batch.stride(), external, image)
@@ -96,6 +109,31 @@ impl Memory<'_> {
                 // SAFETY: both lie in the task's own scratch; they may overlap.
                 unsafe { std::ptr::copy(from, to, *length) };
             }
+            Action::Stage { input, rows, to } => {
+                let (to, layout) = (self.resolve(to, image), step.output.layout);
+                // SAFETY: by this function's own contract; the input has the shape of the step's place (`Expected`).
+                unsafe {
+                    match self.inputs {
+                        Given::Batches(batches) => {
+                            let from =
+                                form(batches[*input].image(), &batches[*input].layout(), batches[*input].is_planes());
+                            copy(
+                                from.of_image(image, batches[*input].stride(), rows.start),
+                                Form::pixels(to),
+                                rows,
+                                &layout,
+                            );
+                        }
+                        Given::Bytes(bytes) => widen(&bytes[*input], image, rows, to, &layout),
+                    }
+                }
+            }
+            Action::Deliver { output, rows, from } => {
+                let (from, layout, batch) = (self.resolve(from, image), step.input.layout, &self.outputs[*output]);
+                let to = form(batch.image(), &batch.layout(), batch.is_planes());
+                // SAFETY: by this function's own contract; the output has the shape of the step's place (`Expected`).
+                unsafe { copy(Form::pixels(from), to.of_image(image, batch.stride(), rows.start), rows, &layout) };
+            }
         }
     }
 }
@@ -133,39 +171,28 @@ impl Plan {
         outputs: impl Into<Outputs<'b, 'c>>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let (graph, one_input, one_output);
-        graph = self.graph();
-        let inputs = match inputs.into() {
-            Inputs::Batches(batches) => batches,
+        let (inputs, outputs, batch) = (inputs.into(), outputs.into(), self.batch);
+        let expected = Expected { graph: self.graph(), batch, staged: self.shared.staged };
+        expected.inputs(&inputs)?;
+        expected.outputs(&outputs)?;
+        let shape = |(_, shape): (&str, Shape)| shape;
+        let (one_input, one_output);
+        let inputs = match inputs {
+            Inputs::Batches(batches) => Given::Batches(batches),
+            Inputs::Bytes(bytes) => Given::Bytes(bytes),
             Inputs::Slice(data) => {
-                expect_one("input", graph.inputs().len(), "Batch")?;
-                let (_, shape) = graph.inputs().next().unwrap_or_default();
-                expect_slice("input", data.len(), self.batch, shape)?;
-                one_input = [Batch::tight(data, self.batch, shape)?];
-                &one_input
+                one_input = [Batch::tight(data, batch, self.graph().inputs().next().map(shape).unwrap_or_default())?];
+                Given::Batches(&one_input)
             }
         };
-        let outputs: &[BatchMut<'_>] = match outputs.into() {
+        let outputs: &[BatchMut<'_>] = match outputs {
             Outputs::Batches(batches) => batches,
             Outputs::Slice(data) => {
-                expect_one("output", graph.outputs().len(), "BatchMut")?;
-                let (_, shape) = graph.outputs().next().unwrap_or_default();
-                expect_slice("output", data.len(), self.batch, shape)?;
-                one_output = [BatchMut::tight(data, self.batch, shape)?];
+                let shape = self.graph().outputs().next().map(shape).unwrap_or_default();
+                one_output = [BatchMut::tight(data, batch, shape)?];
                 &one_output
             }
         };
-        let counts = (inputs.len(), outputs.len());
-        if counts != (graph.inputs().len(), graph.outputs().len()) {
-            let expected = format!("{} inputs and {} outputs", graph.inputs().len(), graph.outputs().len());
-            return Err(Error::shape("run", format!("{} and {}", counts.0, counts.1), expected));
-        }
-        for (batch, (name, shape)) in inputs.iter().zip(graph.inputs()) {
-            expect("input", name, (batch.count(), batch.layout().shape()), (self.batch, shape))?;
-        }
-        for (batch, (name, shape)) in outputs.iter().zip(graph.outputs()) {
-            expect("output", name, (batch.count(), batch.layout().shape()), (self.batch, shape))?;
-        }
         let workspace = workspace.elements(self.workspace)?.as_mut_ptr();
         self.walk(parallel, &Memory { inputs, outputs, workspace }, observer)
     }

@@ -20,6 +20,8 @@ pub(super) enum Schedule {
     ChannelBlocks,
 }
 
+/// The most nodes of a step.
+pub(super) const MAX_FUSED: usize = 5;
 /// A step is cut from this many multiply-accumulates on (4 microseconds of one thread), so that a task has at least half as
 /// many: smaller ones cost more to hand over than they save.
 const LEAST_MACS: u64 = 200_000;
@@ -54,7 +56,7 @@ enum Role {
     /// Sums over the channels of one pixel, every pixel: a pointwise convolution.
     Mix,
     /// Sums over the channels of a window: a dense convolution.
-    Dense,
+    Convolve,
     /// A window over each channel, without weights.
     Pool,
     /// Anything else is better left alone.
@@ -67,7 +69,7 @@ fn role(node: &Node) -> Role {
     match (traits.weighted, traits.channelwise) {
         (true, true) => Role::Filter,
         (true, false) if every_pixel => Role::Mix,
-        (true, false) if !window.is_pixel() => Role::Dense,
+        (true, false) if !window.is_pixel() => Role::Convolve,
         (false, true) if traits.inputs == 1 && !window.is_pixel() && window.extent().0 < node.input().height => {
             Role::Pool
         }
@@ -97,7 +99,7 @@ impl Schedules {
             roles => (roles, false),
         };
         let chain = match convolutions {
-            [Role::Dense, rest @ ..] => separable(rest),
+            [Role::Convolve, rest @ ..] => separable(rest),
             all => separable(all),
         };
         let output = nodes.last()?.output();

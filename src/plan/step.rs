@@ -6,9 +6,6 @@ use std::sync::Arc;
 use super::memory::Place;
 use crate::ops::{Call, Packed};
 
-/// The most nodes of a step.
-pub(super) const MAX_FUSED: usize = 5;
-
 /// Where a call reads or writes, in whichever memory a run is given.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Address {
@@ -39,6 +36,10 @@ pub(super) enum Action {
     Run { operator: usize, input: Address, output: Address, residual: Option<Address>, call: Call },
     /// Moves elements of the workspace forward: rows that the windows of two strips share.
     Move { from: usize, to: usize, length: usize },
+    /// Copies rows of an input into the workspace, whatever form the caller has it in.
+    Stage { input: usize, rows: Range<usize>, to: Address },
+    /// Copies rows of the workspace to an output, in whatever form the caller wants it.
+    Deliver { output: usize, rows: Range<usize>, from: Address },
 }
 
 /// Some actions, for each of some images.
@@ -52,6 +53,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Step {
     pub operators: Vec<Arc<dyn Packed>>,
+    /// The names of their kernels, or what else the step does.
+    pub kernels: Vec<&'static str>,
     pub actions: Vec<Action>,
     /// What each task does. The tasks of a step write to disjoint memory, and none reads what another writes.
     pub tasks: Vec<Vec<Segment>>,

@@ -33,6 +33,7 @@ macro_rules! batch {
             layout: Layout,
             stride: usize,
             count: usize,
+            planes: bool,
             data: PhantomData<$data>,
         }
 
@@ -50,13 +51,24 @@ macro_rules! batch {
                     let expected = format!("at least {extent}");
                     return Err(Error::Length { what: "batch".into(), got: data.len(), expected });
                 }
-                Ok($name { pointer: data.$as_pointer(), layout, stride, count, data: PhantomData })
+                Ok($name { pointer: data.$as_pointer(), layout, stride, count, planes: false, data: PhantomData })
             }
 
             /// `count` images of `shape` without gaps.
             pub fn tight(data: $data, count: usize, shape: Shape) -> Result<Self> {
                 let layout = Layout::tight(shape.height, shape.width, shape.channels);
                 Self::new(data, layout, shape.len(), count)
+            }
+
+            /// `count` images of `shape` plane by plane (NCHW) without gaps: for plans that were built with
+            /// [`Options::staged`](crate::Options::staged).
+            pub fn planes(data: $data, count: usize, shape: Shape) -> Result<Self> {
+                Ok($name { planes: true, ..Self::tight(data, count, shape)? })
+            }
+
+            /// Whether the images lie plane by plane; their layout is then that of images of pixels.
+            pub fn is_planes(&self) -> bool {
+                self.planes
             }
 
             /// The layout of each image.
@@ -110,12 +122,26 @@ impl BatchMut<'_> {
 
 impl<'a> From<View<'a>> for Batch<'a> {
     fn from(view: View<'a>) -> Self {
-        Batch { pointer: view.image().pointer, layout: view.layout(), stride: 0, count: 1, data: PhantomData }
+        Batch {
+            pointer: view.image().pointer,
+            layout: view.layout(),
+            stride: 0,
+            count: 1,
+            planes: false,
+            data: PhantomData,
+        }
     }
 }
 
 impl<'a> From<ViewMut<'a>> for BatchMut<'a> {
     fn from(mut view: ViewMut<'a>) -> Self {
-        BatchMut { pointer: view.image().pointer, layout: view.layout(), stride: 0, count: 1, data: PhantomData }
+        BatchMut {
+            pointer: view.image().pointer,
+            layout: view.layout(),
+            stride: 0,
+            count: 1,
+            planes: false,
+            data: PhantomData,
+        }
     }
 }

@@ -135,9 +135,10 @@ impl Arena {
 }
 
 /// An empty vector with room for `length` elements, or an error that says `what` they were for.
-pub(crate) fn room(what: &str, length: usize) -> Result<Vec<f32>> {
+pub(crate) fn room<T>(what: &str, length: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    values.try_reserve_exact(length).map_err(|_| Error::memory(what, length))?;
+    let bytes = length.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(length).map_err(|_| Error::Memory { what: what.into(), bytes })?;
     Ok(values)
 }
 

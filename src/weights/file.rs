@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::Weights;
+use super::source::Weights;
 use crate::error::{Error, Result};
 use crate::tensor::buffer::collect;
 

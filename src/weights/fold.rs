@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Weights;
+use super::source::Weights;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Parameters, Tensors};
-use crate::tensor::buffer::room;
+use crate::graph::{Graph, Node, Norm, Parameters, Tensors};
+use crate::tensor::buffer::{collect, room};
 
 /// The weights of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed.
 #[derive(Clone, PartialEq)]
@@ -43,7 +43,8 @@ impl Folded {
                 if subnormal { 0.0 } else { folded }
             }));
         }
-        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32).collect();
+        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32);
+        let bias = collect("folded biases", scale_shift.len(), bias)?;
         Ok(Folded { weights: folded, bias, flushed })
     }
 }
@@ -106,48 +107,67 @@ impl<'a> Reader<'a> {
         let (Some(shape), Some(parameters)) = (node.weight_shape(), node.parameters()) else {
             return Ok(None);
         };
-        let found = self.problems.len();
-        let weights = self.of(parameters.weights(), &OF_NODE, 0, &shape);
-        let scale_shift = self.scale_shift(node.name(), parameters, shape[0]);
-        match weights.zip(scale_shift) {
-            Some((weights, scale_shift)) if found == self.problems.len() => {
-                Folded::new(&weights, &scale_shift).map(Some).map_err(|error| error.of_node(node.name()))
+        let Some((weights, affine)) = self.tensors(parameters, &shape) else { return Ok(None) };
+        let mut scale_shift = room(node.name(), shape[0])?;
+        for output in 0..shape[0] {
+            match affine.of(output, node.name(), self.source) {
+                Ok(pair) => scale_shift.push(pair),
+                Err(problem) => {
+                    self.problems.push(problem);
+                    return Ok(None);
+                }
             }
-            _ => Ok(None),
         }
+        Folded::new(&weights, &scale_shift).map(Some).map_err(|error| error.of_node(node.name()))
     }
 
-    /// Factor and summand of each output. Every tensor is asked for before any is missed, so that the error names all
-    /// that is wrong.
-    fn scale_shift(&mut self, node: &str, parameters: &'a Parameters, outputs: usize) -> Option<Vec<(f64, f64)>> {
+    /// The tensors of `parameters`, whose weights have this shape; `None` where something is wrong with them. Every tensor
+    /// is asked for before any is missed, so that the error names all that is wrong.
+    fn tensors(&mut self, parameters: &'a Parameters, shape: &[usize]) -> Option<(Cow<'a, [f32]>, Affine<'a>)> {
+        let outputs = shape[0];
+        let weights = self.of(parameters.weights(), &OF_NODE, 0, shape);
         // Some sources keep a bias besides the normalisation.
         let kept = match parameters.weights() {
             Tensors::Named(name) => self.names.contains(&format!("{name}.bias")),
             Tensors::Given(_) => false,
         };
-        let bias = match parameters.has_bias() || kept {
-            true => self.of(parameters.weights(), &OF_NODE, 1, &[outputs]),
-            false => Some(vec![0.0; outputs].into()),
+        let has_bias = parameters.has_bias() || kept;
+        let bias = has_bias.then(|| self.of(parameters.weights(), &OF_NODE, 1, &[outputs]));
+        let norm = parameters.norm().map(|norm| {
+            let [gamma, beta, mean, variance] =
+                [0, 1, 2, 3].map(|index| self.of(norm.tensors(), &OF_NORM, index, &[outputs]));
+            Some(([gamma?, beta?, mean?, variance?], norm))
+        });
+        let affine = Affine {
+            bias: bias.map_or(Some(None), |bias| bias.map(Some))?,
+            norm: norm.map_or(Some(None), |norm| norm.map(Some))?,
         };
-        let norm = parameters
-            .norm()
-            .map(|norm| ([0, 1, 2, 3].map(|index| self.of(norm.tensors(), &OF_NORM, index, &[outputs])), norm));
-        let mut scale_shift: Vec<(f64, f64)> = bias?.iter().map(|&bias| (1.0, f64::from(bias))).collect();
-        let Some(([gamma, beta, mean, variance], norm)) = norm else { return Some(scale_shift) };
-        let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-        for (i, (scale, shift)) in scale_shift.iter_mut().enumerate() {
-            let root = (f64::from(variance[i]) + norm.epsilon()).sqrt();
-            if root.is_nan() || root == 0.0 {
-                let name = match norm.tensors() {
-                    Tensors::Named(name) => self.source.label(&format!("{name}.{}", OF_NORM[3])),
-                    Tensors::Given(_) => format!("{node}: variance"),
-                };
-                self.problems.push(format!("{name}: element {i} is {}, expected one above 0", variance[i]));
-                return None;
-            }
-            *scale = f64::from(gamma[i]) / root;
-            *shift = f64::from(beta[i]) + (*shift - f64::from(mean[i])) * *scale;
+        Some((weights?, affine))
+    }
+}
+
+/// What is done to each output of a node after its products are summed.
+struct Affine<'a> {
+    bias: Option<Cow<'a, [f32]>>,
+    /// Scale, shift, mean and variance.
+    norm: Option<([Cow<'a, [f32]>; 4], &'a Norm)>,
+}
+
+impl Affine<'_> {
+    /// Factor and summand of `output` of `node`; else what is wrong with its variance.
+    fn of(&self, output: usize, node: &str, source: &dyn Weights) -> Result<(f64, f64), String> {
+        let bias = self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
+        let Some((arrays, norm)) = &self.norm else { return Ok((1.0, bias)) };
+        let [gamma, beta, mean, variance] = arrays.each_ref().map(|array| f64::from(array[output]));
+        let root = (variance + norm.epsilon()).sqrt();
+        if root.is_nan() || root == 0.0 {
+            let name = match norm.tensors() {
+                Tensors::Named(name) => source.label(&format!("{name}.{}", OF_NORM[3])),
+                Tensors::Given(_) => format!("{node}: variance"),
+            };
+            return Err(format!("{name}: element {output} is {}, expected one above 0", arrays[3][output]));
         }
-        Some(scale_shift)
+        let scale = gamma / root;
+        Ok((scale, beta + (bias - mean) * scale))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Weights;
+use super::source::Weights;
 use crate::error::{Error, Result};
 use crate::tensor::buffer::collect;
 

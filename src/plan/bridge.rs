@@ -1,0 +1,69 @@
+//! Images between the forms that callers have them in and the pixels of the workspace.
+
+use std::ops::Range;
+
+use super::images::Bytes;
+use crate::tensor::{Image, Layout};
+
+/// Where the elements of an image lie: as pixels, or as planes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    image: Image,
+    channel_stride: usize,
+}
+
+impl Form {
+    /// Channels side by side.
+    pub fn pixels(image: Image) -> Form {
+        Form { image, channel_stride: 1 }
+    }
+
+    /// Image `image` of those that are `stride` apart, from row `row` on.
+    pub fn of_image(self, image: usize, stride: usize, row: usize) -> Form {
+        let pointer = self.image.pointer.wrapping_add(image * stride);
+        Form { image: Image { pointer, ..self.image }.offset(row, 0, 0), ..self }
+    }
+}
+
+/// The form of a caller's image: its pixels at `image`, or its planes, without gaps, from there on.
+pub(super) fn form(image: Image, layout: &Layout, planes: bool) -> Form {
+    if !planes {
+        return Form::pixels(image);
+    }
+    let image = Image { pixel_stride: 1, row_stride: layout.width as isize, ..image };
+    Form { image, channel_stride: layout.pixels() }
+}
+
+/// Copies as many rows as `rows` has, of images of `layout`'s width and channels, from where `from` is to where `to` is.
+///
+/// # Safety
+/// Both must hold the rows; nothing else may use what is written meanwhile.
+pub(super) unsafe fn copy(from: Form, to: Form, rows: &Range<usize>, layout: &Layout) {
+    for (y, x) in (0..rows.len()).flat_map(|y| (0..layout.width).map(move |x| (y, x))) {
+        let (source, target) = (from.image.offset(y, x, 0).pointer, to.image.offset(y, x, 0).pointer);
+        for channel in 0..layout.channels {
+            // SAFETY: by this function's own contract.
+            unsafe {
+                let value = *source.wrapping_add(channel * from.channel_stride);
+                *target.wrapping_add(channel * to.channel_stride) = value;
+            }
+        }
+    }
+}
+
+/// Makes numbers of `rows` of image `image` of `bytes`, tight images of `layout`'s size, in the pixels at `to`.
+///
+/// # Safety
+/// `to` must hold the rows, and nothing else use them meanwhile.
+pub(super) unsafe fn widen(bytes: &Bytes<'_>, image: usize, rows: &Range<usize>, to: Image, layout: &Layout) {
+    let Layout { height, width, channels, .. } = *layout;
+    for (y, x) in (0..rows.len()).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let pixel = ((image * height + rows.start + y) * width + x) * channels;
+        let target = to.offset(y, x, 0).pointer;
+        let numbers = bytes.data[pixel..pixel + channels].iter().zip(bytes.scale).zip(bytes.offset);
+        for (channel, ((&value, &scale), &offset)) in numbers.enumerate() {
+            // SAFETY: by this function's own contract.
+            unsafe { *target.wrapping_add(channel) = f32::from(value).mul_add(scale, offset) };
+        }
+    }
+}
