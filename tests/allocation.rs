@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::HashWeights;
-use sepconv::{Batch, BatchMut, Fusion, Isa, Layout, Observer, Options, View, Workspace};
+use sepconv::{Batch, BatchMut, Bytes, Fusion, Isa, Layout, Observer, Options, Shape, View, Workspace};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -105,6 +105,18 @@ fn any_kind_of_run_allocates_nothing() {
         };
         assert_eq!(fewest(run), Some(0), "{fusion:?}, {low_memory}");
     }
+    // Planes and bytes.
+    let plan = network.plan(&HashWeights, &pool, Options { batch: 2, staged: true, ..Options::default() }).unwrap();
+    let (input, bytes) = (vec![0.5; 2 * 96 * 96 * 3], vec![7; 2 * 96 * 96 * 3]);
+    let (mut logits, mut workspace) = (vec![0.0; 2 * 1000], plan.workspace().unwrap());
+    let run = || {
+        let planes = [Batch::planes(&input, 2, Shape::new(96, 96, 3)).unwrap()];
+        plan.run(&pool, &mut workspace, &planes, &mut logits).unwrap();
+        let bytes = [Bytes { data: &bytes, scale: &[0.5; 3], offset: &[0.1; 3] }];
+        let mut planes = [BatchMut::planes(&mut logits, 2, Shape::new(1, 1, 1000)).unwrap()];
+        plan.run(&pool, &mut workspace, &bytes[..], &mut planes).unwrap();
+    };
+    assert_eq!(fewest(run), Some(0), "planes and bytes");
     // One image, as a view.
     let plan = network.plan(&HashWeights, &Serial, Options::default()).unwrap();
     let (input, mut logits, mut workspace) = (vec![0.5; 96 * 96 * 3], vec![0.0; 1000], plan.workspace().unwrap());

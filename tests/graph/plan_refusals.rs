@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sepconv::graph::{Builder, Graph, Layer};
 use sepconv::parallel::Serial;
 use sepconv::weights::{Folded, HashWeights, Weights, fold};
-use sepconv::{Batch, BatchMut, Clamp, Isa, Options, Plan, Result, Shape, Window, Workspace};
+use sepconv::{Batch, BatchMut, Bytes, Clamp, Isa, Options, Plan, Result, Shape, Window, Workspace};
 
 use super::builder_refusals::{MAX, THREE, all_sides, arrays, expanded, graph, named, net};
 use super::text;
@@ -226,6 +226,46 @@ fn a_run_says_what_is_wrong_with_its_images() {
     assert_eq!(text(plan.run(&Serial, workspace, &data, &mut outputs)), slice("input") + "Batch`");
     let mut output = vec![7.0; 200];
     assert_eq!(text(plan.run(&Serial, workspace, &good, &mut output)), slice("output") + "BatchMut`");
+    // Planes and bytes are for plans that are staged.
+    let pixels = |what: &str, form: &str| {
+        let expected = "pixels of f32: the plan was not built with `Options { staged: true, .. }`";
+        format!("{what}: got {form}, expected {expected}")
+    };
+    let planes = Batch::planes(&data[..120], 2, b).unwrap();
+    assert_eq!(run(workspace, &[good[0], planes], &mut outputs), pixels("input \"b\"", "planes"));
+    let mut other = vec![7.0; 80];
+    let first = std::mem::replace(&mut outputs[0], BatchMut::planes(&mut other, 2, a).unwrap());
+    assert_eq!(run(workspace, &good, &mut outputs), pixels("output \"x\"", "planes"));
+    outputs[0] = first;
+    let given = [bytes(80, 2, 2), bytes(120, 3, 3)];
+    assert_eq!(text(plan.run(&Serial, workspace, &given[..], &mut outputs)), pixels("inputs", "bytes"));
     assert_eq!(run(workspace, &good, &mut outputs), "no error");
     assert!(output.iter().all(|&value| value == 7.0));
+}
+
+/// So many bytes, factors and summands.
+fn bytes(length: usize, scale: usize, offset: usize) -> Bytes<'static> {
+    static ONES: [f32; 4] = [1.0; 4];
+    Bytes { data: &[1; 200][..length], scale: &ONES[..scale], offset: &ONES[..offset] }
+}
+
+#[test]
+fn a_run_says_what_is_wrong_with_its_bytes() {
+    let options = Options { batch: 2, staged: true, ..Options::default() };
+    let plan = Plan::new(&pair(), &HashWeights, &Serial, options).unwrap();
+    let (mut first, mut second) = (vec![7.0; 80], vec![7.0; 120]);
+    let first = BatchMut::planes(&mut first, 2, Shape::new(4, 5, 2)).unwrap();
+    let mut outputs = [first, BatchMut::tight(&mut second, 2, Shape::new(4, 5, 3)).unwrap()];
+    let mut run = |inputs: &[Bytes<'_>]| text(plan.run(&Serial, &mut plan.workspace().unwrap(), inputs, &mut outputs));
+    let good = bytes(120, 3, 3);
+    assert_eq!(run(&[good]), "inputs: got 1, expected 2");
+    for length in [0, 79, 81] {
+        let expected = format!("input \"a\": got {length} elements, expected 80 (2 x 4 x 5 x 2, NHWC)");
+        assert_eq!(run(&[bytes(length, 2, 2), good]), expected);
+    }
+    for (scale, offset) in [(1, 2), (2, 3), (0, 0), (4, 4)] {
+        let got = format!("scale and offset of input \"a\": got {scale} and {offset} numbers");
+        assert_eq!(run(&[bytes(80, scale, offset), good]), format!("{got}, expected 2 of each, one a channel"));
+    }
+    assert_eq!(run(&[bytes(80, 2, 2), good]), "no error");
 }
