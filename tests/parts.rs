@@ -1,5 +1,6 @@
 //! One operator shared by threads: any cut by rows and channels has the bits of the whole run, and each thread writes its
 //! own part of one output that nobody initialised.
+#![cfg(feature = "reference")]
 
 mod common;
 

@@ -335,11 +335,12 @@ fn a_file_without_the_classifier_is_a_backbone() {
         WeightFile::new(&bytes).unwrap().is_backbone(name).unwrap()
     };
     for name in Architecture::ALL {
-        let network = match name {
-            Architecture::ShufflenetV1 => sized(name, 0.5, Flavor::Megvii),
-            Architecture::ShufflenetV2 => sized(name, 0.5, Flavor::Torch),
-            _ => network(name, Flavor::Torch),
+        let (width, flavor) = match name {
+            Architecture::ShufflenetV1 => (0.5, Flavor::Megvii),
+            Architecture::ShufflenetV2 => (0.5, Flavor::Torch),
+            _ => (0.25, Flavor::Torch),
         };
+        let network = sized(name, width, flavor);
         let (classifier, others): (Vec<_>, Vec<_>) = torch(&network)
             .into_iter()
             .partition(|(name, ..)| ["classifier", "fc"].iter().any(|c| name.starts_with(c)));
@@ -355,8 +356,7 @@ fn a_file_without_the_classifier_is_a_backbone() {
         }
         assert!(!is_backbone(&[("other".into(), vec![1], vec![0.0])], name), "{name}");
         let bytes = file(&others, &[]);
-        let flavor = if name == Architecture::ShufflenetV1 { "megvii" } else { "torch" };
-        let metadata = [("sepconv.resolution", "71"), ("sepconv.flavor", flavor)];
+        let metadata = [("sepconv.resolution", "71"), ("sepconv.flavor", flavor.as_str())];
         let loaded = |tensors: &[Tensor]| models::load(&file(tensors, &metadata)).unwrap().0;
         let whole = loaded(&torch(&network));
         assert_eq!((whole.name(), whole.graph().to_string()), (network.name(), network.graph().to_string()), "{name}");

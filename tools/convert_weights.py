@@ -14,7 +14,8 @@ Layers with generated Keras names (conv2d_3) are renamed by layer order: to Kera
 of MobileNet V1 or V2, else counted from the first. Values keep their type, except that f64 becomes f32.
 
 The file says in its metadata what the source settles and what the options add: sepconv.network, sepconv.width,
-sepconv.resolution (pixels), sepconv.flavor, sepconv.activation, sepconv.bn_eps, sepconv.preprocess and sepconv.classes.
+sepconv.groups, sepconv.resolution (pixels), sepconv.flavor, sepconv.activation, sepconv.bn_eps, sepconv.preprocess and
+sepconv.classes.
 
 Runs under a bare Python of 3.11 or later: packages that it lacks go into a virtual environment of its own,
 .sepconv-venv beside OUTPUT.
@@ -39,12 +40,15 @@ PACKAGES = [
     "numpy==2.4.6", "ml-dtypes==0.6.0", "h5py==3.16.0", "protobuf==7.36.2", "safetensors==0.8.0", "tqdm==4.70.1",
 ]  # fmt: skip
 #: Raised when the same source and options give another file than before.
-VERSION = 1
+VERSION = 2
 #: Where the packages go: a name that no one gives an environment of their own.
 ENVIRONMENT = ".sepconv-venv"
-#: The networks that `--net` of the examples takes; others are converted for a version that runs them.
-NETWORKS = ["digits", "mobilenet_v1", "mobilenet_v2", "xception"]
-FLAVORS = ["torch", "timm", "tf", "keras", "slim"]
+#: The networks that `--net` of the examples takes.
+NETWORKS = [
+    "digits", "mobilenet_v1", "mobilenet_v2", "xception", "shufflenet_v1", "shufflenet_v2", "squeezenet_1_0",
+    "squeezenet_1_1",
+]  # fmt: skip
+FLAVORS = ["torch", "timm", "tf", "keras", "slim", "paper", "megvii", "caffe"]
 RECIPES = {
     "torchvision": "shorter side 256, bilinear; centre 224; ImageNet mean and deviation",
     "torchvision2": "the same with 232",
@@ -54,11 +58,14 @@ RECIPES = {
     "keras": "whole picture, bilinear; x / 127.5 - 1",
     "slim": "central 87.5 %, bilinear; (x - 0.5) * 2",
     "raw255": "whole picture, bilinear; RGB 0..255",
+    "caffe": "whole picture, bilinear; BGR less (104.006, 116.669, 122.679)",
+    "megvii": "shorter side 256, OpenCV's bilinear; centre 224; BGR 0..255",
     "digits": "one grey digit, bright on dark, bilinear; 0..1",
 }
 #: The library's limits of each number: whether it holds, and in words.
 LIMITS = {
     "width": (lambda value: 0 < value <= 16, "more than 0, at most 16"),
+    "groups": (lambda value: value in (1, 2, 3, 4, 8), "1, 2, 3, 4 or 8"),
     "resolution": (lambda value: 1 <= value <= 8192, "1 to 8192 pixels"),
     "bn_eps": (lambda value: 0 <= value < 1, "at least 0, less than 1"),
     "classes": (lambda value: 1 <= value <= 1048576, "1 to 1048576"),
@@ -160,11 +167,11 @@ FAMILIES = [
            ("blocks.4.1.conv_pw.weight", 0, 1024), TIMM_BODY),
     Family("xception", "timm", "block1.rep.0.conv1.weight", ("fc.",), "relu", "1e-05"),
     Family("shufflenet_v2", "torch", "stage2.0.branch2.0.weight", ("fc.",), "relu", "1e-05", "torchvision"),
-    Family("shufflenet_v2", None, "features.0.branch_main.0.weight", ("classifier.",), "relu", "1e-05"),
-    Family("shufflenet_v1", None, "features.0.branch_main_1.0.weight", ("classifier.",), "relu", "1e-05"),
+    Family("shufflenet_v2", "megvii", "features.0.branch_main.0.weight", ("classifier.",), "relu", "1e-05", "megvii"),
+    Family("shufflenet_v1", "megvii", "features.0.branch_main_1.0.weight", ("classifier.",), "relu", "1e-05", "megvii"),
     Family("squeezenet_1_0", "torch", "features.5.squeeze.weight", ("classifier.",), "relu", None, "torchvision"),
     Family("squeezenet_1_1", "torch", "features.6.squeeze.weight", ("classifier.",), "relu", None, "torchvision"),
-    Family("squeezenet_1_1", "keras", "fire2/squeeze1x1/kernel", ("conv10/",), "relu"),
+    Family("squeezenet_1_1", "caffe", "fire2/squeeze1x1/kernel", ("conv10/",), "relu", None, "caffe"),
     Family("mobilenet_v1", "keras", "conv_dw_1/depthwise_kernel", ("conv_preds/",), "relu6", "0.001", "keras",
            ("conv_pw_13/kernel", 3, 1024)),
     Family("mobilenet_v2", "keras", "block_1_depthwise/depthwise_kernel", ("predictions/", "Logits/"), "relu6", "0.001",
@@ -192,8 +199,12 @@ def describe(tensors, family: Family | None, facts: dict[str, str]) -> dict[str,
         tensor, axis, channels = family.width
         # Channel counts are rounded, to a multiple of 8 in some networks; widths are round numbers.
         said["width"] = str(round(tensors[tensor].shape[axis] / channels, 2))
-    if family.marker == "stage2.0.branch2.0.weight":
+    if family.network == "shufflenet_v2":
         said["width"] = SHUFFLENET_V2.get(tensors[family.marker].shape[0])
+    if said["preprocess"] == "torchvision" and said.get("width") in ("1.5", "2.0"):
+        said["preprocess"] = "torchvision2"  # torchvision trained these later
+    if family.flavor == "caffe" and "conv1/kernel" in tensors and tensors["conv1/kernel"].shape[0] == 7:
+        said["network"] = "squeezenet_1_0"
     head = {name.rpartition("/" if "/" in name else ".")[2]: tensor for name, tensor in tensors.items()
             if name.startswith(family.heads)}  # fmt: skip
     for field, axis in [("bias", 0), ("biases", 0), ("weight", 0), ("kernel", -1), ("weights", -1)]:
@@ -351,8 +362,6 @@ def convert(
     part.replace(output)
     notes = [f"; {renamed} layers renamed by their order"] if renamed else []
     notes += [f"; left out: {kinds(model.left_out)}"] if model.left_out else []
-    network = said.get("network")
-    notes += [f"; this version cannot run {network}"] if network and network not in NETWORKS else []
     values = sum(tensor.size for tensor in tensors.values())
     facts = ", ".join(f"{key} {value}" for key, value in sorted(said.items())) or "names of no network that it knows"
     return f"{output}: {len(tensors)} tensors, {values:,} values; {facts}{''.join(notes)}"
@@ -385,9 +394,10 @@ def main():
     told = parser.add_argument_group("metadata", "goes before what the source tells")
     told.add_argument("--network", choices=NETWORKS)
     told.add_argument("--width", type=float, metavar="W", help="width multiplier, 1 for the paper's network")
+    told.add_argument("--groups", type=int, metavar="G", help="groups of shufflenet_v1's pointwise convolutions")
     told.add_argument("--resolution", type=int, metavar="PIXELS", help="side of the input picture")
     told.add_argument("--flavor", choices=FLAVORS, help="whose names, layouts and padding the weights have")
-    told.add_argument("--activation", choices=["relu", "relu6"])
+    told.add_argument("--activation", choices=["linear", "relu", "relu6"])
     told.add_argument("--bn-eps", type=float, metavar="E", help="epsilon of batch normalisation")
     told.add_argument("--preprocess", choices=RECIPES, help=recipes)
     told.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier")
@@ -396,7 +406,7 @@ def main():
     def program():
         if not arguments.source.is_file():
             raise ValueError(f"{arguments.source}: expected a file of weights, there is none: check the path")
-        keys = ["network", "width", "resolution", "flavor", "activation", "bn_eps", "preprocess", "classes"]
+        keys = ["network", "width", "groups", "resolution", "flavor", "activation", "bn_eps", "preprocess", "classes"]
         given = {key: str(value) for key in keys if (value := getattr(arguments, key)) is not None}
         check(given)
         try:

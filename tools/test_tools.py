@@ -93,8 +93,8 @@ class Options(Case):
             ("bn-eps", "1", "bn_eps 1.0: expected at least 0, less than 1: give --bn-eps"),
             ("bn-eps", "-1e-9", "bn_eps -1e-09"),
             ("network", "resnet", "'resnet' (choose from"),
-            ("network", "squeezenet_1_1", "'squeezenet_1_1' (choose from"),
-            ("preprocess", "caffe", "'caffe' (choose from"),
+            ("groups", "5", "groups 5: expected 1, 2, 3, 4 or 8: give --groups"),
+            ("preprocess", "bgr", "'bgr' (choose from"),
         ]:
             with self.subTest(option=option, value=value):
                 arguments = [TOOLS / "convert_weights.py", source, self.output, f"--{option}={value}"]
@@ -125,8 +125,8 @@ class Options(Case):
         def names(path, kind):
             return re.findall(kind + r'::\w+ => "(\w+)"', (ROOT / path).read_text())
 
-        self.assertEqual(convert_weights.NETWORKS, names("src/net/mod.rs", "Name"))
-        self.assertEqual(convert_weights.FLAVORS, names("src/net/mod.rs", "Flavor"))
+        self.assertEqual(convert_weights.NETWORKS, names("src/models/config.rs", "Architecture"))
+        self.assertEqual(convert_weights.FLAVORS, names("src/models/config.rs", "Flavor"))
         self.assertEqual(list(convert_weights.RECIPES), names("examples/common/preprocess/mod.rs", "Self"))
 
     def test_output_is_neither_source_nor_folder(self):
@@ -175,12 +175,33 @@ class StateDicts(Case):
             with self.subTest(text=text):
                 self.assert_refused(self.pickled(value), text)
 
-    def test_a_network_that_cannot_be_run_is_named(self):
-        squeezenet = {"features.6.squeeze.weight": (16, 2, 1, 1), "classifier.1.bias": (9,)}
-        said = self.converted(self.pickled(self.state(squeezenet)))
-        self.assertIn("this version cannot run squeezenet_1_1", said)
-        self.output.unlink()
-        self.assertNotIn("cannot run", self.converted(self.pickled(self.state())))
+    def test_shufflenets_and_squeezenets_are_known_by_their_names(self):
+        for shapes, facts in [
+            (
+                {"features.6.squeeze.weight": (16, 2, 1, 1), "classifier.1.bias": (9,)},
+                "classes 9, flavor torch, network squeezenet_1_1, preprocess torchvision",
+            ),
+            (
+                {"stage2.0.branch2.0.weight": (88, 24, 1, 1), "fc.bias": (9,)},
+                "classes 9, flavor torch, network shufflenet_v2, preprocess torchvision2, width 1.5",
+            ),
+            (
+                {"features.0.branch_main.0.weight": (58, 24, 1, 1), "classifier.0.weight": (9, 1024)},
+                "classes 9, flavor megvii, network shufflenet_v2, preprocess megvii, width 1.0",
+            ),
+            (
+                {"features.0.branch_main_1.0.weight": (60, 24, 1, 1), "classifier.0.weight": (9, 960)},
+                "classes 9, flavor megvii, network shufflenet_v1, preprocess megvii",
+            ),
+            (
+                {"fire2/squeeze1x1/kernel": (1, 1, 96, 16), "conv1/kernel": (7, 7, 3, 96), "conv10/bias": (9,)},
+                "classes 9, flavor caffe, network squeezenet_1_0, preprocess caffe",
+            ),
+        ]:
+            with self.subTest(facts=facts):
+                said = self.converted(self.pickled(self.state(shapes)))
+                said = re.sub("(activation|bn_eps) [^,]*, ", "", said.partition("; ")[2])
+                self.assertEqual(said, facts)
 
 
 class Checkpoints(Case):
@@ -397,10 +418,11 @@ class Fetching(Case):
         self.assertEqual((status, "expected nothing there" in said), (2, True), said)
         self.assertEqual(len(list(self.folder.rglob("*"))), 2)
 
-    def test_what_cannot_be_run_is_said(self):
-        line = next(line for line in fetch_models.licences().splitlines() if "squeezenet" in line)
-        self.assertEqual(line, "squeezenet_1_1.safetensors (this version cannot run it)")
-        self.assertEqual(fetch_models.licences().count("cannot run"), 1)
+    def test_every_file_has_its_licence(self):
+        said = fetch_models.licences()
+        for source in fetch_models.SOURCES:
+            self.assertIn(f"{', '.join(fetch_models.listed(source))}\n    from {source.package} (", said)
+            self.assertIn(f"licence: {source.licence}", said)
 
 
 if __name__ == "__main__":
