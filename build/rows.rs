@@ -151,12 +151,12 @@ mod tests {
             ("op = \"conv\"\ntile = [4, 8]\nisa = \"neon\"", "conv_f32_4x8_neon"),
             ("op = \"stem\"\ntile = [4, 32]\nisa = \"avx512\"", "stem_f32_4x32_avx512"),
             (
-                "op = \"depthwise\"\nwindow = [5, 5]\nstride = 2\ntile = [1, 8, 8]\nisa = \"avx2\"",
-                "dw5x5s2_f32_1x8x8_avx2",
+                "op = \"depthwise\"\nwindow = [7, 5]\nstride = 2\ntile = [1, 8, 8]\nisa = \"avx2\"",
+                "dw7x5s2_f32_1x8x8_avx2",
             ),
             (
-                "op = \"depthwise\"\nwindow = [3, 3]\nstride = 1\ndilation = 2\ntile = [2, 4, 8]\nisa = \"avx2\"",
-                "dw3x3s1d2_f32_2x4x8_avx2",
+                "op = \"depthwise\"\nwindow = [3, 3]\nstride = 1\ndilation = 3\ntile = [2, 4, 8]\nisa = \"avx2\"",
+                "dw3x3s1d3_f32_2x4x8_avx2",
             ),
         ] {
             let (names, _) = with(&format!("{row}\n{REASON}"));

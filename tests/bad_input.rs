@@ -81,25 +81,25 @@ fn windows_on_padding_alone_are_the_bias() {
             let view = || View::tight(&[], height, width, c).unwrap();
             let residual = vec![0.5; rows * columns * c];
             let epilogue = || Epilogue::add(View::tight(&residual, rows, columns, c).unwrap(), Clamp::RELU);
-            let mut memory = vec![f32::NAN; rows * columns * c];
-            let mut target = ViewMut::tight(&mut memory, rows, columns, c).unwrap();
+            let computed = |run: &dyn Fn(ViewMut<'_>) -> sepconv::Result<()>| {
+                let mut output = vec![f32::NAN; rows * columns * c];
+                run(ViewMut::tight(&mut output, rows, columns, c).unwrap()).map(|()| output)
+            };
             let want: Vec<f32> =
-                (0..rows * columns).flat_map(|_| bias.iter().map(|&b| (b + 0.5f32).max(0.0))).collect();
+                (0..rows * columns).flat_map(|_| bias.iter().map(|bias| (bias + 0.5f32).max(0.0))).collect();
             let params = DepthwiseParams { input_lo: Some(0.0), ..DepthwiseParams::new(c, window) };
             let depthwise = Depthwise::new(kernels, params, &vec![f32::NAN; c * 9], &bias).unwrap();
-            depthwise.run(view(), epilogue(), target.reborrow()).unwrap();
-            let values = |mut output: ViewMut<'_>| -> Vec<f32> {
-                let pixels = (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x)));
-                pixels.flat_map(|(y, x)| output.pixel_mut(y, x).to_vec()).collect()
-            };
-            assert_eq!(values(target.reborrow()), want, "{isa}: depthwise on {height}x{width}");
+            let got = computed(&|output| depthwise.run(view(), epilogue(), output)).unwrap();
+            assert_eq!(got, want, "{isa}: depthwise on {height}x{width}");
             let params = ConvParams::new(c, c, window);
             let conv = Conv::new(kernels, params, &vec![f32::NAN; c * c * 9], &bias).unwrap();
-            conv.run(view(), epilogue(), target.reborrow()).unwrap();
-            assert_eq!(values(target.reborrow()), want, "{isa}: conv on {height}x{width}");
-            for pooled in
-                [max_pool(window, view(), target.reborrow()), average_pool(window, true, view(), target.reborrow())]
-            {
+            let got = computed(&|output| conv.run(view(), epilogue(), output)).unwrap();
+            assert_eq!(got, want, "{isa}: conv on {height}x{width}");
+            let pooled = [
+                computed(&|output| max_pool(window, view(), output)),
+                computed(&|output| average_pool(window, true, view(), output)),
+            ];
+            for pooled in pooled {
                 assert!(pooled.unwrap_err().to_string().contains("a pixel under every window"));
             }
         }

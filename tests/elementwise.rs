@@ -164,7 +164,8 @@ fn softmax_is_exact_at_any_size() {
 #[test]
 fn pools_take_padding_smaller_than_the_window() {
     let input = [1.0; 49];
-    let pools: [fn(Window, View<'_>, ViewMut<'_>) -> sepconv::Result<()>; 3] = [
+    type Pool = fn(Window, View<'_>, ViewMut<'_>) -> sepconv::Result<()>;
+    let pools: [Pool; 3] = [
         max_pool,
         |window, input, output| average_pool(window, true, input, output),
         |window, input, output| average_pool(window, false, input, output),

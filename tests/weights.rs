@@ -462,7 +462,7 @@ fn a_damaged_file_is_an_error_or_the_right_answer() {
     let want = network.fold(&SafetensorsWeights::new(&bytes).unwrap()).unwrap();
     let check = |bytes: &[u8]| -> bool {
         let Ok(weights) = WeightFile::new(bytes) else { return true };
-        let _ = models::load(bytes);
+        let _ = weights.architecture().and_then(|name| weights.config(name));
         network.fold(&*weights).map_or(true, |got| got == want)
     };
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -482,6 +482,9 @@ fn a_damaged_file_is_an_error_or_the_right_answer() {
         // unless an offset or a shape changes to one that is just as valid, which the shapes of the network then
         // refuse.
         let _ = check(&damaged);
+        if at % 16 == 0 {
+            let _ = models::load(&damaged);
+        }
         tried += 1;
     }
     assert!(tried > 4000, "{tried}");

@@ -52,6 +52,8 @@ impl Default for Builder {
 
 /// The most elements of a tensor: sums and products of a few stay far below any overflow.
 const LARGEST: usize = isize::MAX as usize / 1024;
+/// The most channels of a concatenation or a shuffle.
+const MOST_ORDERED: usize = 1 << 20;
 /// The most outputs of a layer.
 const MOST_OUTPUTS: usize = 1 << 24;
 
@@ -110,8 +112,10 @@ impl Builder {
         if let Some(other) = shapes.iter().find(|shape| (shape.height, shape.width) != (height, width)) {
             return Err(Error::node("concat", "input", other, format!("the first one's size, {height}x{width}")));
         }
-        let channels: Vec<_> = inputs.iter().flat_map(|input| self.values[input.index].channels()).collect();
-        let value = Value::of_channels(height, width, channels);
+        let channels = shapes.iter().map(|shape| shape.channels).fold(0, usize::saturating_add);
+        check_count("concat", channels)?;
+        let runs = inputs.iter().flat_map(|input| self.values[input.index].runs.iter().copied());
+        let value = Value::of_runs(height, width, runs.collect::<Vec<_>>());
         check_shape("concat", value.shape)?;
         Ok(self.value(value))
     }
@@ -125,6 +129,7 @@ impl Builder {
             let expected = format!("a divisor of the {} channels", shape.channels);
             return Err(Error::node("shuffle", "groups", groups, expected));
         }
+        check_count("shuffle", shape.channels)?;
         Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
@@ -332,6 +337,14 @@ impl Builder {
             result: result.index,
         });
         Ok(result)
+    }
+}
+
+/// The error for more channels than can be kept account of one by one.
+fn check_count(what: &str, channels: usize) -> Result<()> {
+    match channels > MOST_ORDERED {
+        true => Err(Error::node(what, "channels", channels, format!("at most {MOST_ORDERED}"))),
+        false => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ops::Operator;
 use crate::tensor::{Clamp, Shape, Window};
 
-/// A tensor of a graph, as the calls of its [`Builder`] give and take it.
+/// A tensor of a graph, as the calls of its [`Builder`](super::Builder) give and take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// The builder that made it.
@@ -94,7 +94,7 @@ impl Node {
     }
 }
 
-/// What a network computes: operators over tensors, with named or given parameters. Made by a [`Builder`].
+/// What a network computes: operators over tensors, with named or given parameters. Made by a [`Builder`](super::Builder).
 #[derive(Debug, Clone)]
 pub struct Graph {
     pub(super) inputs: Vec<Input>,

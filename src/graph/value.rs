@@ -32,18 +32,26 @@ impl Value {
         Value { shape, runs: vec![Run { origin, first: 0, channels: shape.channels }] }
     }
 
-    /// The value of these channels of buffers, in order, of `height` x `width` pixels.
-    pub fn of_channels(height: usize, width: usize, channels: impl IntoIterator<Item = (Origin, usize)>) -> Value {
+    /// The value of these runs of buffers, in order, of `height` x `width` pixels.
+    pub fn of_runs(height: usize, width: usize, given: impl IntoIterator<Item = Run>) -> Value {
         let mut runs: Vec<Run> = Vec::new();
-        let mut count = 0;
-        for (origin, channel) in channels {
-            count += 1;
+        let mut channels = 0;
+        for next in given.into_iter().filter(|run| run.channels > 0) {
+            channels += next.channels;
             match runs.last_mut() {
-                Some(run) if run.origin == origin && run.first + run.channels == channel => run.channels += 1,
-                _ => runs.push(Run { origin, first: channel, channels: 1 }),
+                Some(run) if run.origin == next.origin && run.first + run.channels == next.first => {
+                    run.channels += next.channels;
+                }
+                _ => runs.push(next),
             }
         }
-        Value { shape: Shape { height, width, channels: count }, runs }
+        Value { shape: Shape { height, width, channels }, runs }
+    }
+
+    /// The value of these channels of buffers, in order, of `height` x `width` pixels.
+    pub fn of_channels(height: usize, width: usize, channels: impl IntoIterator<Item = (Origin, usize)>) -> Value {
+        let one = |(origin, first): (Origin, usize)| Run { origin, first, channels: 1 };
+        Value::of_runs(height, width, channels.into_iter().map(one))
     }
 
     /// The buffer and the channel of it that each channel is.
@@ -55,6 +63,9 @@ impl Value {
     /// then by channel in it, so that channels that lie side by side are taken side by side. Element `k` is the channel
     /// that is taken as the `k`th; `None` where they are taken as they stand.
     pub fn reading_order(&self, groups: usize) -> Option<Vec<usize>> {
+        if self.runs.len() == 1 {
+            return None;
+        }
         let channels: Vec<(Origin, usize)> = self.channels().collect();
         let mut order: Vec<usize> = (0..channels.len()).collect();
         for slice in order.chunks_mut((channels.len() / groups.max(1)).max(1)) {
@@ -75,7 +86,12 @@ impl Value {
     /// Some channels of it.
     pub fn slice(&self, range: Range<usize>) -> Value {
         let Shape { height, width, .. } = self.shape;
-        Value::of_channels(height, width, self.channels().skip(range.start).take(range.len()))
+        let starts = self.runs.iter().scan(0, |at, run| Some(std::mem::replace(at, *at + run.channels)));
+        let runs = self.runs.iter().zip(starts).map(|(run, at)| {
+            let (start, end) = (range.start.max(at), range.end.min(at + run.channels));
+            Run { first: run.first + start.saturating_sub(at), channels: end.saturating_sub(start), ..*run }
+        });
+        Value::of_runs(height, width, runs)
     }
 
     /// Its channels as `groups` rows, read column by column: channel `i * groups + j` of the result is channel

@@ -14,16 +14,12 @@ pub(super) const MODEL: Model = Model { build, names: |_, _| None };
 
 /// Table 1: groups, output channels of stage 2 at width 1.
 const STAGE2: [(usize, usize); 5] = [(1, 144), (2, 200), (3, 240), (4, 272), (8, 384)];
-/// Megvii's networks: groups, width, channels of the stem, of stage 2.
-const MEGVII: [(usize, f64, usize, usize); 8] = [
-    (3, 0.5, 12, 120),
-    (3, 1.0, 24, 240),
-    (3, 1.5, 24, 360),
-    (3, 2.0, 48, 480),
-    (8, 0.5, 16, 192),
-    (8, 1.0, 24, 384),
-    (8, 1.5, 24, 576),
-    (8, 2.0, 48, 768),
+/// A width, channels of the stem, of stage 2.
+type Widths = (f64, usize, usize);
+/// Megvii's for 3 and 8 groups.
+const MEGVII: [(usize, [Widths; 4]); 2] = [
+    (3, [(0.5, 12, 120), (1.0, 24, 240), (1.5, 24, 360), (2.0, 48, 480)]),
+    (8, [(0.5, 16, 192), (1.0, 24, 384), (1.5, 24, 576), (2.0, 48, 768)]),
 ];
 /// Channels of the stem by width.
 const STEMS: [(f64, usize); 5] = [(0.25, 6), (0.5, 12), (1.0, 24), (1.5, 24), (2.0, 48)];
@@ -35,8 +31,8 @@ fn widths(groups: usize, width: f64) -> Result<(usize, usize)> {
     let refuse = |what, got: String, expected: &str| Error::Parameter { what, got, expected: expected.into() };
     let of_paper = STAGE2.iter().find(|(known, _)| *known == groups);
     let &(_, channels) = of_paper.ok_or_else(|| refuse("groups", groups.to_string(), "1, 2, 3, 4 or 8"))?;
-    let published = |of: &&(usize, f64, usize, usize)| (of.0, of.1) == (groups, width);
-    if let Some(&(_, _, stem, stage2)) = MEGVII.iter().find(published) {
+    let published = MEGVII.iter().filter(|(known, _)| *known == groups).flat_map(|(_, rows)| rows);
+    if let Some(&(_, stem, stage2)) = published.into_iter().find(|(known, ..)| *known == width) {
         return Ok((stem, stage2));
     }
     let unit = 4 * groups;

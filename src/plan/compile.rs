@@ -307,11 +307,11 @@ impl Compiler<'_> {
     /// Multiply-accumulates of an operation, which may be a slice of its node.
     fn macs(&self, operation: &Operation) -> u64 {
         let node = &self.graph.nodes()[operation.node];
-        let all = (node.input().channels * node.output().channels) as u64;
+        let pairs = |inputs: usize, outputs: usize| inputs as u128 * outputs as u128;
+        let all = pairs(node.input().channels, node.output().channels);
         let inputs = if node.operator.traits().channelwise { node.input().channels } else { operation.inputs.len() };
-        let share = (inputs * operation.outputs.len()) as u64;
-        let macs = (u128::from(node.macs()) * u128::from(share) / u128::from(all.max(1))) as u64;
-        macs.saturating_mul(self.batch as u64)
+        let share = u128::from(node.macs()).saturating_mul(pairs(inputs, operation.outputs.len())) / all.max(1);
+        u64::try_from(share).unwrap_or(u64::MAX).saturating_mul(self.batch as u64)
     }
 
     /// The same, with the taps of an operator that has no weights.

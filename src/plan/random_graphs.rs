@@ -43,7 +43,15 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
         let tensor = match kind % 19 {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
-            3 => net.depthwise(&name, x, window.same(net.shape(x).unwrap()), layer),
+            3 => {
+                let window = match channels % 5 {
+                    0 | 1 => Window::square(5).stride(stride),
+                    2 => Window::square(3).dilation(2),
+                    3 => Window::square(3).dilation(4),
+                    _ => window,
+                };
+                net.depthwise(&name, x, window.same(shape), layer)
+            }
             4 | 5 => net.pointwise(&name, x, channels, layer),
             6 => net.conv(&name, x, channels, Window::PIXEL.stride(2), layer),
             7 => net.max_pool(&name, x, Window::square(3).stride(2).symmetric()),

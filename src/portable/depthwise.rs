@@ -11,7 +11,14 @@ pub(crate) const COLUMNS: usize = 4;
 /// The list of what `$record` makes of each window, stride and dilation that the tier has: those that the C kernels have.
 macro_rules! for_each_window {
     ($record:ident) => {
-        &[$record!(3 x 3, stride 1, dilation 1), $record!(3 x 3, stride 2, dilation 1)]
+        &[
+            $record!(3 x 3, stride 1, dilation 1),
+            $record!(3 x 3, stride 2, dilation 1),
+            $record!(5 x 5, stride 1, dilation 1),
+            $record!(5 x 5, stride 2, dilation 1),
+            $record!(3 x 3, stride 1, dilation 2),
+            $record!(3 x 3, stride 1, dilation 4),
+        ]
     };
 }
 pub(crate) use for_each_window;

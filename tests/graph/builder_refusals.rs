@@ -104,9 +104,9 @@ const CALLS: &[(Call, &str)] = &[
          stride both ways, and no dilation",
     ),
     (
-        |net| net.builder.conv("a", net.image, 4, THREE.padding(all_sides(3)), named()),
-        "a: conv padding: got Padding { top: 3, bottom: 3, left: 3, right: 3 }, expected less on each side than the \
-         window, 3x3",
+        |net| net.builder.conv("a", net.image, 4, THREE.padding(all_sides(4)), named()),
+        "a: conv padding: got Padding { top: 4, bottom: 4, left: 4, right: 4 }, expected at most the window on each side, \
+         3x3",
     ),
     (
         |net| net.builder.conv("a", net.image, 4, THREE.padding(all_sides(MAX)), named()),
@@ -179,9 +179,9 @@ const CALLS: &[(Call, &str)] = &[
         "a: pointwise window: got Window { size: (1, 1), stride: (0, 0), dilation: (1, 1), {NONE} }, {SIZES}",
     ),
     (
-        |net| net.builder.conv("a", net.image, 4, Window::PIXEL.padding(all_sides(1)), named()),
-        "a: conv padding: got Padding { top: 1, bottom: 1, left: 1, right: 1 }, expected less on each side than the \
-         window, 1x1",
+        |net| net.builder.conv("a", net.image, 4, Window::PIXEL.padding(all_sides(2)), named()),
+        "a: conv padding: got Padding { top: 2, bottom: 2, left: 2, right: 2 }, expected at most the window on each side, \
+         1x1",
     ),
     // Depthwise convolutions.
     (|net| net.builder.depthwise("a", net.foreign, THREE, named()), "a: {FOREIGN}"),
@@ -277,6 +277,30 @@ const CALLS: &[(Call, &str)] = &[
         |net| net.builder.global_average_pool("features", net.image),
         "features: name: got one that another node has, {NAME}",
     ),
+    // Groups.
+    (
+        |net| net.builder.grouped_pointwise("a", net.image, 4, 0, named()),
+        "a: pointwise groups: got 0, expected a divisor of 3 inputs and 4 outputs",
+    ),
+    (
+        |net| net.builder.grouped_pointwise("a", net.image, 4, 3, named()),
+        "a: pointwise groups: got 3, expected a divisor of 3 inputs and 4 outputs",
+    ),
+    // Channels of tensors.
+    (|net| net.builder.slice(net.image, 2..4), "slice: channels: got 2..4, expected at least one of the 3 there are"),
+    (|net| net.builder.slice(net.image, 2..2), "slice: channels: got 2..2, expected at least one of the 3 there are"),
+    (
+        |net| net.builder.split(net.image, &[1, 1]).map(|parts| parts[0]),
+        "split: channels: got [1, 1], expected at least one a slice, 3 in sum",
+    ),
+    (
+        |net| net.builder.split(net.image, &[3, 0]).map(|parts| parts[0]),
+        "split: channels: got [3, 0], expected at least one a slice, 3 in sum",
+    ),
+    (|net| net.builder.concat(&[]), "concat: inputs: got none, expected at least one tensor"),
+    (|net| net.builder.concat(&[net.image, net.pixel]), "concat: input: got 1x1x4, expected the first one's size, 8x6"),
+    (|net| net.builder.shuffle(net.image, 2), "shuffle: groups: got 2, expected a divisor of the 3 channels"),
+    (|net| net.builder.shuffle(net.image, 0), "shuffle: groups: got 0, expected a divisor of the 3 channels"),
 ];
 
 /// `text` with what its names stand for.
@@ -309,9 +333,10 @@ fn the_outputs_are_outputs_of_nodes() {
         text(net.builder.build(&outputs))
     };
     assert_eq!(build(|_| vec![]), "graph: outputs: got none, expected at least one tensor");
-    let input = "image: output: got an input of the graph, expected the output of a node";
-    assert_eq!(build(|net| vec![net.image]), input);
-    assert_eq!(build(|net| vec![net.pixel, net.image]), input);
+    // An input may pass through.
+    assert_eq!(build(|net| vec![net.pixel, net.image]), "no error");
+    let twice = "image: output: got the tensor twice, expected each output once";
+    assert_eq!(build(|net| vec![net.image, net.image]), twice);
     assert_eq!(build(|net| vec![net.foreign]), format!("graph: {FOREIGN}"));
     let twice = "features: output: got the tensor twice, expected each output once";
     assert_eq!(build(|net| vec![net.features, net.pixel, net.features]), twice);

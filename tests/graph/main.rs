@@ -104,6 +104,34 @@ fn run(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>], gaps: bool) ->
     shapes.iter().zip(&mut taken).enumerate().map(read).collect()
 }
 
+/// The images of `values`, from pixels to planes or back.
+fn transposed(values: &[f32], shape: Shape, to_planes: bool) -> Vec<f32> {
+    let (pixels, channels) = (shape.pixels(), shape.channels);
+    let image = |image: &[f32]| -> Vec<f32> {
+        match to_planes {
+            true => (0..shape.len()).map(|at| image[at % pixels * channels + at / pixels]).collect(),
+            false => (0..shape.len()).map(|at| image[at % channels * pixels + at / channels]).collect(),
+        }
+    };
+    values.chunks(shape.len()).flat_map(image).collect()
+}
+
+/// As [`run`], on images plane by plane.
+fn run_planes(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let (graph, count) = (plan.graph(), plan.batch());
+    let pairs = graph.inputs().zip(inputs);
+    let given: Vec<Vec<f32>> = pairs.map(|((_, shape), values)| transposed(values, shape, true)).collect();
+    let shapes: Vec<Shape> = graph.outputs().map(|(_, shape)| shape).collect();
+    let mut taken: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![f32::NAN; count * shape.len()]).collect();
+    let pairs = graph.inputs().zip(&given);
+    let batches: Vec<_> = pairs.map(|((_, shape), data)| Batch::planes(data, count, shape).unwrap()).collect();
+    let pairs = shapes.iter().zip(&mut taken);
+    let mut outputs: Vec<_> = pairs.map(|(&shape, data)| BatchMut::planes(data, count, shape).unwrap()).collect();
+    plan.run(parallel, &mut plan.workspace().unwrap(), &batches[..], &mut outputs[..]).unwrap();
+    drop(outputs);
+    shapes.iter().zip(&taken).map(|(&shape, values)| transposed(values, shape, false)).collect()
+}
+
 /// Image `image` of every input.
 fn images(graph: &Graph, image: u64) -> Vec<Vec<f32>> {
     let of = |(index, (_, shape)): (usize, (&str, Shape))| {
@@ -116,9 +144,7 @@ fn images(graph: &Graph, image: u64) -> Vec<Vec<f32>> {
 fn wanted(graph: &Graph, weights: &dyn Weights, image: u64) -> Vec<Vec<f32>> {
     let inputs = images(graph, image);
     let inputs: Vec<&[f32]> = inputs.iter().map(|input| &input[..]).collect();
-    let nodes = graph.reference(weights, &inputs).unwrap();
-    let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
-    graph.outputs().map(|(name, _)| nodes[index(name)].clone()).collect()
+    graph.reference(weights, &inputs).unwrap().outputs
 }
 
 /// Every option, ISA, batch and layout has the reference's bits.
@@ -135,14 +161,17 @@ fn check_with(graph: &Graph, weights: &dyn Weights) {
     };
     let fusions = [Fusion::Auto, Fusion::Off, Fusion::Strips(1), Fusion::Strips(3)];
     for isa in every_isa().iter().map(|kernels| kernels.isa()).filter(|&isa| exact(isa)) {
-        for (variant, fusion) in (0..8).flat_map(|variant| fusions.map(|fusion| (variant, fusion))) {
+        for (variant, fusion) in (0..16).flat_map(|variant| fusions.map(|fusion| (variant, fusion))) {
             let (batch, low_memory) = ([1, BATCH][variant % 2], variant / 2 % 2 == 1);
-            let parallel = Backwards([1, 3][variant / 4]);
-            let options = Options { isa: Some(isa), batch, fusion, low_memory, ..Options::default() };
+            let (parallel, staged) = (Backwards([1, 3][variant / 4 % 2]), variant / 8 == 1);
+            let options = Options { isa: Some(isa), batch, fusion, low_memory, staged, observed: false };
             let plan = Plan::new(graph, weights, &parallel, options).unwrap();
-            for gaps in [false, true] {
-                let context = format!("{isa}, {options:?}, gaps {gaps}\n{graph}");
-                let got = run(&plan, &parallel, &joined(&inputs, batch), gaps);
+            for form in ["runs", "gaps", "planes"].into_iter().take(2 + usize::from(staged)) {
+                let context = format!("{isa}, {options:?}, {form}\n{graph}");
+                let got = match form {
+                    "planes" => run_planes(&plan, &parallel, &joined(&inputs, batch)),
+                    _ => run(&plan, &parallel, &joined(&inputs, batch), form == "gaps"),
+                };
                 assert_eq!(got.len(), graph.outputs().len());
                 for ((got, want), (name, _)) in got.iter().zip(&joined(&wanted, batch)).zip(graph.outputs()) {
                     assert_same(got, want, None, &format!("{name}, {context}"));

@@ -150,7 +150,9 @@ fn operators_say_what_is_wrong_with_a_part() {
         text(pointwise.run_inputs(inputs, &Part::all(whole), input, Epilogue::default(), output))
     };
     for (start, end) in [(0, 21), (21, 21), (MAX, MAX), (5, 4)] {
-        let expected = format!("pointwise input channels: got {start}..{end}, expected a part of 0..20");
+        let expected = format!(
+            "pointwise input channels: got {start}..{end}, expected a part of 0..20, all of it where there are groups"
+        );
         assert_eq!(run(Range { start, end }, 20), expected);
     }
     assert_eq!(run(0..20, 19), "pointwise input: got 4x5x19, expected 20 channels");
@@ -165,7 +167,7 @@ fn operators_say_what_is_wrong_with_their_parameters() {
     let pointwise = |params, weights, bias| text(Pointwise::new(kernels, params, 4, &zeros[..weights], &zeros[..bias]));
     let params = PointwiseParams::new(3, 2);
     assert_eq!(pointwise(params, 6, 2), "no error");
-    let weights = "pointwise weights (outputs x inputs): got 7 elements, expected 2 x 3";
+    let weights = "pointwise weights (outputs x inputs a group): got 7 elements, expected 2 x 3";
     assert_eq!(pointwise(params, 7, 2), weights);
     assert_eq!(pointwise(params, 6, 1), "pointwise bias (outputs): got 1 elements, expected 2");
     let stride = "pointwise window: got Window { size: (1, 1), stride: (0, 0), dilation: (1, 1), {NONE} }, {SIZES}";

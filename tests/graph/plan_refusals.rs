@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sepconv::graph::{Builder, Graph, Layer};
 use sepconv::parallel::Serial;
 use sepconv::weights::{Folded, HashWeights, Weights, fold};
-use sepconv::{Batch, BatchMut, Clamp, Isa, Options, Plan, Result, Shape, Window, Workspace};
+use sepconv::{Batch, BatchMut, Bytes, Clamp, Isa, Options, Plan, Result, Shape, Window, Workspace};
 
 use super::builder_refusals::{MAX, THREE, all_sides, arrays, expanded, graph, named, net};
 use super::text;
@@ -96,7 +96,7 @@ fn a_plan_says_what_is_wrong_with_its_options() {
     for (window, got) in [
         (Window::new(3, 2), "3x2 stride 1"),
         (THREE.stride(3), "3x3 stride 3"),
-        (THREE.dilation(2), "3x3 stride 1 dilation 2"),
+        (THREE.dilation(3), "3x3 stride 1 dilation 3"),
     ] {
         let error = plan(&filtered(window), Options::default());
         assert!(error.starts_with(&format!("a: depthwise window: got {got}, expected one of 3x3 stride 1")), "{error}");
@@ -200,15 +200,14 @@ fn a_run_says_what_is_wrong_with_its_images() {
         text(plan.run(&Serial, workspace, inputs, outputs))
     };
     let (a, b) = (Shape::new(4, 5, 2), Shape::new(4, 5, 3));
-    let batch = |count, shape| Batch::tight(&data[..count * shape.len()], count, shape).unwrap();
+    let batch = |count: usize, shape: Shape| Batch::tight(&data[..count * shape.len()], count, shape).unwrap();
     let good = [batch(2, a), batch(2, b)];
     let workspace = &mut plan.workspace().unwrap();
     let mut outputs = [BatchMut::tight(&mut first, 2, a).unwrap(), BatchMut::tight(&mut second, 2, b).unwrap()];
-    let counts = |got: &str| format!("run: got {got}, expected 2 inputs and 2 outputs");
-    assert_eq!(run(workspace, &good[..1], &mut outputs), counts("1 and 2"));
-    assert_eq!(run(workspace, &[], &mut outputs), counts("0 and 2"));
-    assert_eq!(run(workspace, &good, &mut outputs[1..]), counts("2 and 1"));
-    assert_eq!(run(workspace, &[good[0], good[1], good[1]], &mut outputs), counts("3 and 2"));
+    assert_eq!(run(workspace, &good[..1], &mut outputs), "inputs: got 1, expected 2");
+    assert_eq!(run(workspace, &[], &mut outputs), "inputs: got 0, expected 2");
+    assert_eq!(run(workspace, &good, &mut outputs[1..]), "outputs: got 1, expected 2");
+    assert_eq!(run(workspace, &[good[0], good[1], good[1]], &mut outputs), "inputs: got 3, expected 2");
     for (wrong, got) in
         [(batch(1, b), "1 images of 4x5x3"), (batch(3, b), "3 images of 4x5x3"), (batch(2, a), "2 images of 4x5x2")]
     {
@@ -227,6 +226,46 @@ fn a_run_says_what_is_wrong_with_its_images() {
     assert_eq!(text(plan.run(&Serial, workspace, &data, &mut outputs)), slice("input") + "Batch`");
     let mut output = vec![7.0; 200];
     assert_eq!(text(plan.run(&Serial, workspace, &good, &mut output)), slice("output") + "BatchMut`");
+    // Planes and bytes are for plans that are staged.
+    let pixels = |what: &str, form: &str| {
+        let expected = "pixels of f32: the plan was not built with `Options { staged: true, .. }`";
+        format!("{what}: got {form}, expected {expected}")
+    };
+    let planes = Batch::planes(&data[..120], 2, b).unwrap();
+    assert_eq!(run(workspace, &[good[0], planes], &mut outputs), pixels("input \"b\"", "planes"));
+    let mut other = vec![7.0; 80];
+    let first = std::mem::replace(&mut outputs[0], BatchMut::planes(&mut other, 2, a).unwrap());
+    assert_eq!(run(workspace, &good, &mut outputs), pixels("output \"x\"", "planes"));
+    outputs[0] = first;
+    let given = [bytes(80, 2, 2), bytes(120, 3, 3)];
+    assert_eq!(text(plan.run(&Serial, workspace, &given[..], &mut outputs)), pixels("inputs", "bytes"));
     assert_eq!(run(workspace, &good, &mut outputs), "no error");
     assert!(output.iter().all(|&value| value == 7.0));
+}
+
+/// So many bytes, factors and summands.
+fn bytes(length: usize, scale: usize, offset: usize) -> Bytes<'static> {
+    static ONES: [f32; 4] = [1.0; 4];
+    Bytes { data: &[1; 200][..length], scale: &ONES[..scale], offset: &ONES[..offset] }
+}
+
+#[test]
+fn a_run_says_what_is_wrong_with_its_bytes() {
+    let options = Options { batch: 2, staged: true, ..Options::default() };
+    let plan = Plan::new(&pair(), &HashWeights, &Serial, options).unwrap();
+    let (mut first, mut second) = (vec![7.0; 80], vec![7.0; 120]);
+    let first = BatchMut::planes(&mut first, 2, Shape::new(4, 5, 2)).unwrap();
+    let mut outputs = [first, BatchMut::tight(&mut second, 2, Shape::new(4, 5, 3)).unwrap()];
+    let mut run = |inputs: &[Bytes<'_>]| text(plan.run(&Serial, &mut plan.workspace().unwrap(), inputs, &mut outputs));
+    let good = bytes(120, 3, 3);
+    assert_eq!(run(&[good]), "inputs: got 1, expected 2");
+    for length in [0, 79, 81] {
+        let expected = format!("input \"a\": got {length} elements, expected 80 (2 x 4 x 5 x 2, NHWC)");
+        assert_eq!(run(&[bytes(length, 2, 2), good]), expected);
+    }
+    for (scale, offset) in [(1, 2), (2, 3), (0, 0), (4, 4)] {
+        let got = format!("scale and offset of input \"a\": got {scale} and {offset} numbers");
+        assert_eq!(run(&[bytes(80, scale, offset), good]), format!("{got}, expected 2 of each, one a channel"));
+    }
+    assert_eq!(run(&[bytes(80, 2, 2), good]), "no error");
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sepconv::graph::{Builder, Layer, Node, Tensor, Tensors};
 use sepconv::parallel::Serial;
 use sepconv::weights::{HashWeights, Weights};
-use sepconv::{Batch, BatchMut, Clamp, Fusion, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace};
+use sepconv::{Batch, BatchMut, Bytes, Clamp, Fusion, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace};
 
 use super::common::*;
 use super::{Backwards, CANARY, check, check_with, images, residual, run, two_inputs, wanted};
@@ -15,7 +15,7 @@ fn features_are_the_outputs_of_their_nodes() {
     let graph = residual();
     check(&graph);
     let image = images(&graph, 0);
-    let nodes = graph.reference(&HashWeights, &[&image[0]]).unwrap();
+    let nodes = graph.reference(&HashWeights, &[&image[0]]).unwrap().nodes;
     let index = |name: &str| graph.nodes().iter().position(|node| node.name() == name).unwrap();
     for names in [
         &["stem"][..],
@@ -151,6 +151,43 @@ fn images_come_in_many_forms() {
     let batches = &mut [BatchMut::tight(fourth, 1, Shape::new(1, 1, 10)).unwrap()];
     plan.run(&Serial, &mut workspace, &image[..], &mut batches[..]).unwrap();
     assert_eq!(outputs, vec![want; 4]);
+}
+
+/// Bytes are the numbers that their scale and offset make of them, rounded once.
+#[test]
+fn bytes_are_scaled() {
+    let graph = two_inputs();
+    let mut numbers = Numbers(5);
+    for batch in [1, 2] {
+        let shapes: Vec<Shape> = graph.inputs().map(|(_, shape)| shape).collect();
+        let data: Vec<Vec<u8>> =
+            shapes.iter().map(|shape| (0..batch * shape.len()).map(|_| numbers.bits() as u8).collect()).collect();
+        let factors: Vec<Vec<f32>> = shapes.iter().map(|shape| numbers.take(shape.channels, Kind::Floats)).collect();
+        let offsets: Vec<Vec<f32>> = shapes.iter().map(|shape| numbers.take(shape.channels, Kind::Floats)).collect();
+        let value = |input: usize, (at, &byte): (usize, &u8)| {
+            let channel = at % shapes[input].channels;
+            f32::from(byte).mul_add(factors[input][channel], offsets[input][channel])
+        };
+        let floats: Vec<Vec<f32>> =
+            (0..2).map(|input| data[input].iter().enumerate().map(|byte| value(input, byte)).collect()).collect();
+        for threads in [1, 3] {
+            let (parallel, options) = (Backwards(threads), Options { batch, staged: true, ..Options::default() });
+            let plan = Plan::new(&graph, &HashWeights, &parallel, options).unwrap();
+            let want = run(&plan, &parallel, &floats, false);
+            let mut got: Vec<Vec<f32>> = want.iter().map(|output| vec![f32::NAN; output.len()]).collect();
+            let bytes: Vec<Bytes<'_>> = (0..2)
+                .map(|input| Bytes { data: &data[input], scale: &factors[input], offset: &offsets[input] })
+                .collect();
+            let pairs = graph.outputs().zip(&mut got);
+            let mut outputs: Vec<_> =
+                pairs.map(|((_, shape), output)| BatchMut::tight(output, batch, shape).unwrap()).collect();
+            plan.run(&parallel, &mut plan.workspace().unwrap(), &bytes[..], &mut outputs[..]).unwrap();
+            drop(outputs);
+            for (got, want) in got.iter().zip(&want) {
+                assert_same(got, want, None, &format!("batch {batch}, {threads} threads"));
+            }
+        }
+    }
 }
 
 /// Parameters given as arrays are those of a source with the same numbers.

@@ -83,14 +83,15 @@ fn graph(shapes: &[(usize, usize, usize)], drafts: &[Draft]) -> Option<Graph> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 1500 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     #[test]
     fn any_call_is_an_error_or_right(
         shapes in prop::collection::vec((size(), size(), size()), 1..3),
         drafts in prop::collection::vec(draft(), 1..8),
         (batch, threads) in (prop_oneof![9 => 0usize..4, 1 => size()], prop_oneof![9 => 0usize..4, 1 => size()]),
-        (fusion, low_memory) in (prop_oneof![2 => Just(Fusion::Auto), 1 => size().prop_map(Fusion::Strips)], any::<bool>()),
+        fusion in prop_oneof![2 => Just(Fusion::Auto), 1 => size().prop_map(Fusion::Strips)],
+        (low_memory, staged) in any::<(bool, bool)>(),
     ) {
         let Some(graph) = graph(&shapes, &drafts) else { return Ok(()) };
         let (params, macs) = (graph.params(), graph.macs());
@@ -102,7 +103,7 @@ proptest! {
         if params > 1 << 18 {
             return Ok(());
         }
-        let options = Options { batch, fusion, low_memory, ..Options::default() };
+        let options = Options { batch, fusion, low_memory, staged, ..Options::default() };
         let parallel = Backwards(threads);
         let Ok(plan) = Plan::new(&graph, &HashWeights, &parallel, options) else { return Ok(()) };
         prop_assert_eq!(plan.batch(), batch.max(1));
@@ -114,7 +115,7 @@ proptest! {
         let batch = plan.batch() as u64;
         let inputs: Vec<Vec<Vec<f32>>> = (0..batch).map(|image| images(&graph, image)).collect();
         let joined: Vec<Vec<f32>> =
-            (0..shapes.len()).map(|at| inputs.iter().flat_map(|image| image[at].clone()).collect()).collect();
+            (0..inputs[0].len()).map(|at| inputs.iter().flat_map(|image| image[at].clone()).collect()).collect();
         let got = run(&plan, &parallel, &joined, true);
         for image in 0..batch as usize {
             for (got, want) in got.iter().zip(wanted(&graph, &HashWeights, image as u64)) {
@@ -137,7 +138,7 @@ fn plans_of_absurd_images_are_small() {
         let last = net.pointwise("last", filtered, 16, Layer::named("last")).unwrap();
         let graph = net.build(&[last]).unwrap();
         for (fusion, low_memory) in [(Fusion::Auto, false), (Fusion::Auto, true), (Fusion::Strips(1), false)] {
-            let options = Options { fusion, low_memory, ..Options::default() };
+            let options = Options { fusion, low_memory, staged: low_memory, ..Options::default() };
             let plan = Plan::new(&graph, &HashWeights, &Backwards(4), options).unwrap();
             assert!(plan.workspace_bytes() > 1 << 40);
             assert_eq!(

@@ -12,6 +12,7 @@ mod subject;
 mod conv;
 mod depthwise;
 mod pointwise;
+#[cfg(feature = "reference")]
 mod reference;
 
 /// No list leaves a kernel out, shipped or trial.

@@ -28,6 +28,7 @@ impl<'a> Given<'a> {
     }
 
     /// The residual, which is tight.
+    #[cfg(feature = "reference")]
     pub fn residual(&self) -> Option<&'a [f32]> {
         self.residual
     }

@@ -53,7 +53,7 @@ pub(super) fn cut(image: &RgbImage, width: Side, height: Side, r: u32) -> RgbIma
                     of(0) * column.weights[0] + of(1) * column.weights[1]
                 };
                 // Rounded down twice on the way.
-                let part = |at: usize| (across(row.at[at]) >> 4) * row.weights[at] >> 16;
+                let part = |at: usize| ((across(row.at[at]) >> 4) * row.weights[at]) >> 16;
                 *level = ((part(0) + part(1) + 2) >> 2).clamp(0, 255) as u8;
             }
         }
