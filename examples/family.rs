@@ -75,24 +75,21 @@ struct Measured {
 /// paper's configuration.
 fn chosen(flags: &Flags) -> Result<Vec<(Flags, Option<f64>)>, Failure> {
     // The resolutions are another example's subject.
-    let largest = |point: &Point| {
-        let wanted = flags.resolution.unwrap_or(point.network.defaults().1);
-        point.resolution == wanted && flags.flavor.is_none_or(|flavor| flavor == point.flavor)
-    };
-    let points = published::chosen(flags, largest);
-    let others = Architecture::ALL.into_iter().filter(|&network| {
-        let all = Flags { net: Some(network), width: None, groups: None, resolution: None, ..flags.clone() };
-        flags.net.is_none_or(|net| net == network) && published::chosen(&all, |_| true).is_err()
+    let largest = |point: &Point| flags.resolution.is_some() || point.resolution == point.network.defaults().1;
+    let points = published::all()?;
+    let without = Architecture::ALL.into_iter().filter(|&network| {
+        flags.net.is_none_or(|net| net == network) && points.iter().all(|point| point.network != network)
     });
-    let others: Vec<_> = others.map(|network| (Flags { net: Some(network), ..flags.clone() }, None)).collect();
-    match points {
-        Err(why) if others.is_empty() => Err(why),
-        points => {
-            let points = points.unwrap_or_default().into_iter();
-            let points = points.map(|point| (point.flags(flags, Some(point.flavor)), Some(point.top1)));
-            Ok(points.chain(others).collect())
-        }
-    }
+    let without: Vec<_> = without.map(|network| (Flags { net: Some(network), ..flags.clone() }, None)).collect();
+    let chosen = match published::chosen(flags, largest) {
+        // The one that the flags name has none.
+        Err(_) if flags.net.is_some() && !without.is_empty() => Vec::new(),
+        chosen => chosen?,
+    };
+    let chosen = chosen.into_iter().map(|point| (point.flags(flags, Some(point.flavor)), Some(point.top1)));
+    // Flags that choose among the others need not fit these.
+    let fits = |(own, _): &(Flags, Option<f64>)| flags.net.is_some() || own.setup("hash").is_ok();
+    Ok(chosen.chain(without.into_iter().filter(fits)).collect())
 }
 
 /// The narrowest of each network in each flavor.
@@ -160,10 +157,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if quick {
         networks = narrowest(networks);
     }
-    let isas: Vec<Isa> = match flags.isa {
-        Some(isa) => vec![isa],
-        None => Isa::supported().collect(),
-    };
+    let isas = flags.isa.map_or_else(Isa::supported, |isa| vec![isa]);
     let pools = (1..=flags.threads.max(2)).map(|threads| Flags { threads, ..flags.clone() }.parallel());
     let pools = pools.collect::<Result<Vec<_>, _>>()?;
     let rounds = if quick { 1 } else { rounds };

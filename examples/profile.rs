@@ -59,6 +59,9 @@ struct Line {
 const LAYER_BY_LAYER: &str = "layer by layer MobileNet V2 1.0 at 224 has a peak of 6.02 MB (inputs and outputs of \
     block1_dw), with whole blocks as one operation 2.41 MB (block0), V1 4.82 MB";
 
+/// Stands for the layer of a step that has none: it moves what one layer wrote to where another reads it.
+const COPY: &str = "-";
+
 /// Between the layers, or the kernels, of one step.
 const TOGETHER: &str = " + ";
 
@@ -120,7 +123,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             let layers: Vec<&str> = line.nodes.iter().map(|node| node.name()).collect();
             let speed = 2.0 * line.macs as f64 / seconds;
             Line {
-                layer: layers.join(TOGETHER),
+                layer: if layers.is_empty() { COPY.into() } else { layers.join(TOGETHER) },
                 shape: format!("{} -> {}", line.input, line.output),
                 kernel: line.kernels.join(TOGETHER),
                 ms: seconds * 1e3,
@@ -206,8 +209,8 @@ fn colour(network: &Network, line: &Line) -> RGBColor {
         Some("conv") => 2,
         Some("fully_connected") => 3,
         // A step of several layers has the name of none.
-        None => 4,
-        Some(_) => 5,
+        None if line.layer.contains(TOGETHER) => 4,
+        _ => 5,
     };
     KINDS[kind].1
 }

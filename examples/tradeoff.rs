@@ -19,7 +19,7 @@ use clap::Parser;
 use common::{Failure, Flags};
 use plot::{INK, Marker, range};
 use plotters::prelude::*;
-use sepconv::models::{Architecture, Flavor};
+use sepconv::models::Architecture;
 use serde::Serialize;
 use timed::Timed;
 
@@ -64,12 +64,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.rounds == 0 {
         return Err("--rounds 0: expected at least 1".into());
     }
-    // The published networks are TF-slim's; those of a weight file have its flavor.
-    let slim = flags.weights.as_deref().is_none_or(|weights| weights == "hash").then_some(Flavor::Slim);
+    // Those of a weight file have its flavor.
+    let hash = flags.weights.as_deref().is_none_or(|weights| weights == "hash");
     let threads = &*flags.parallel()?;
     let (mut points, mut networks) = (Vec::new(), Vec::new());
-    for point in published::chosen(flags, |point| HUES.iter().any(|(network, _)| *network == point.network))? {
-        let setup = point.flags(flags, flags.flavor.or(slim)).setup("hash")?;
+    let in_chart = |point: &published::Point| HUES.iter().any(|(network, _)| *network == point.network);
+    for point in published::chosen(&Flags { flavor: None, ..flags.clone() }, in_chart)? {
+        let flavor = flags.flavor.or(hash.then_some(point.flavor));
+        let setup = point.flags(flags, flavor).setup("hash")?;
         let published::Point { network, width, resolution, top1, .. } = point;
         let (macs, params) = (setup.network.graph().macs(), setup.network.graph().params());
         let (fastest_ms, median_ms) = (f64::INFINITY, f64::INFINITY);

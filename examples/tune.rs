@@ -195,6 +195,8 @@ fn compare(
     let ends: Vec<Vec<usize>> = plans.iter().map(Alternative::ends).collect();
     let mut shared = ends[chosen].clone();
     shared.retain(|end| ends.iter().all(|ends| ends.contains(end)));
+    // A step without a layer, a copy, belongs to the layer before it.
+    shared.dedup();
     for (plan, ends) in plans.iter_mut().zip(&ends) {
         plan.groups = ends.iter().map(|end| shared.partition_point(|shared| shared < end)).collect();
     }

@@ -283,6 +283,18 @@ fn errors_name_what_was_given() {
         ("logits --threads 1025", 2, "error: --threads 1025: expected 1 to 1024"),
         ("logits --force-flavor", 2, "--flavor"),
         ("scaling", 2, "error: give --threads 2 or more"),
+        ("tradeoff --net xception", 2, "error: --net xception: expected a published point: mobilenet_v1 0.25 at 224, "),
+        (
+            "family --net shufflenet_v1 --groups 5",
+            2,
+            "error: --net shufflenet_v1 --groups 5: expected a published point: shufflenet_v1 g1 0.25 at 224; ",
+        ),
+        ("family --net digits --quick --svg family.svg", 2, "error: --svg family.svg: no accuracy is published"),
+        ("family --net squeezenet_1_1 --quick --svg family.svg", 0, "squeezenet_1_1_224_torch"),
+        ("logits --net shufflenet_v1 --groups 5", 2, "error: --groups 5: expected 1, 2, 3, 4 or 8"),
+        ("logits --net mobilenet_v1 --groups 3", 2, "error: --groups 3: expected none for mobilenet_v1"),
+        ("logits --net shufflenet_v1 --flavor torch", 2, "error: --flavor torch: expected one of paper, megvii"),
+        ("logits --net shufflenet_v2 --activation relu6", 2, "error: --activation relu6: expected relu"),
         ("classify --resolution 32", 2, "error: the embedded digits are 28x28, the network takes 32x32"),
         (
             "classify --net mobilenet_v1 --resolution 4097 --weights hash --preprocess slim photo.png",
