@@ -8,6 +8,8 @@
 mod common;
 #[path = "common/peak.rs"]
 mod peak;
+#[path = "common/timed.rs"]
+mod timed;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,8 +18,8 @@ use std::time::Instant;
 use clap::Parser;
 use common::{Failure, Flags};
 use sepconv::parallel::{Parallel, Rayon};
-use sepconv::{Plan, Workspace};
 use serde::Serialize;
+use timed::Timed;
 
 /// Prints the speed-up of networks with more threads, and that of a loop of fused multiply-adds beside them.
 ///
@@ -54,21 +56,15 @@ struct Line {
 struct Runner {
     threads: usize,
     pool: Rayon,
-    plan: Plan,
-    workspace: Workspace<'static>,
-    logits: Vec<f32>,
+    plan: Timed,
     network: f64,
     fma_loop: f64,
 }
 
 impl Runner {
     fn measure(&mut self, image: &[f32]) -> Result<(), Failure> {
-        let Runner { threads, pool, plan, workspace, logits, network, fma_loop } = self;
-        // The first run fetches the weights into the caches, from which the plan before drove them.
-        plan.run(pool, workspace, image, &mut *logits)?;
-        let start = Instant::now();
-        plan.run(pool, workspace, image, logits)?;
-        *network = network.min(start.elapsed().as_secs_f64());
+        let Runner { threads, pool, plan, network, fma_loop } = self;
+        *network = network.min(plan.seconds(pool, image)?);
         pool.enter(*threads, &mut || {
             for _ in 0..LOOPS {
                 let start = Instant::now();
@@ -85,9 +81,8 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
     let image = setup.hash_image()?;
     let runner = |threads| {
         let pool = common::pool(threads)?;
-        let plan = setup.plan(&pool, 1)?;
-        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
-        Ok(Runner { threads, pool, plan, workspace, logits, network: f64::INFINITY, fma_loop: f64::INFINITY })
+        let plan = Timed::new(setup.plan(&pool, 1)?)?;
+        Ok(Runner { threads, pool, plan, network: f64::INFINITY, fma_loop: f64::INFINITY })
     };
     let mut runners = (1..=flags.threads).map(runner).collect::<Result<Vec<Runner>, Failure>>()?;
     for _ in 0..rounds {

@@ -6,22 +6,22 @@
 mod common;
 #[path = "common/plot.rs"]
 mod plot;
+#[path = "common/published.rs"]
+mod published;
+#[path = "common/timed.rs"]
+mod timed;
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
 use common::{Failure, Flags};
-use plot::{INK, Marker};
+use plot::{INK, Marker, range};
 use plotters::prelude::*;
 use sepconv::models::{Architecture, Flavor};
 use serde::Serialize;
-
-/// Every published point: network, width, resolution, top-1 in percent.
-const PUBLISHED: &str = include_str!("../data/published_top1.csv");
+use timed::Timed;
 
 /// Times MobileNet V1 and V2 at every published width and resolution, beside the published accuracy. --net, --width
 /// and --resolution choose among the points; --flavor is slim unless given, as the accuracies are TF-slim's.
@@ -39,7 +39,7 @@ struct Arguments {
 
 #[derive(Serialize)]
 struct Point {
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "common::as_text")]
     network: Architecture,
     width: f64,
     resolution: usize,
@@ -59,89 +59,34 @@ struct Report<'a> {
     points: &'a [Point],
 }
 
-fn as_text<S: serde::Serializer>(name: &Architecture, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(name.as_str())
-}
-
-/// The published points, not yet timed.
-fn published() -> Result<Vec<Point>, Failure> {
-    let lines = PUBLISHED.lines().filter(|line| !line.starts_with('#')).skip(1);
-    let point = |line: &str| -> Result<Point, Failure> {
-        let [network, width, resolution, top1] = line.split(',').collect::<Vec<_>>()[..] else {
-            return Err("expected network,width,resolution,top1".into());
-        };
-        let (network, width, resolution) = (network.parse()?, width.parse()?, resolution.parse()?);
-        let (macs, params, fastest_ms, median_ms) = (0, 0, f64::INFINITY, f64::INFINITY);
-        Ok(Point { network, width, resolution, macs, params, fastest_ms, median_ms, top1: top1.parse()? })
-    };
-    lines.map(|line| point(line).map_err(|why| format!("published_top1.csv, {line:?}: {why}").into())).collect()
-}
-
-/// The points that the flags choose.
-fn chosen(flags: &Flags) -> Result<Vec<Point>, Failure> {
-    let (chosen, others): (Vec<_>, Vec<_>) = published()?.into_iter().partition(|point| {
-        flags.net.is_none_or(|net| net == point.network)
-            && flags.width.is_none_or(|width| width == point.width)
-            && flags.resolution.is_none_or(|resolution| resolution == point.resolution)
-    });
-    if chosen.is_empty() {
-        let given = [
-            flags.net.map(|net| format!("--net {net}")),
-            flags.width.map(|width| format!("--width {width:?}")),
-            flags.resolution.map(|resolution| format!("--resolution {resolution}")),
-        ];
-        let given: Vec<_> = given.into_iter().flatten().collect();
-        let known: Vec<_> = others
-            .chunk_by(|a, b| (a.network, a.width) == (b.network, b.width))
-            .map(|line| {
-                let resolutions: Vec<_> = line.iter().map(|point| point.resolution.to_string()).collect();
-                format!("{} {:?} at {}", line[0].network, line[0].width, resolutions.join(", "))
-            })
-            .collect();
-        return Err(format!("{}: expected a published point: {}", given.join(" "), known.join("; ")).into());
-    }
-    Ok(chosen)
-}
-
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
     if arguments.rounds == 0 {
         return Err("--rounds 0: expected at least 1".into());
     }
-    let mut points = chosen(flags)?;
     // The published networks are TF-slim's; those of a weight file have its flavor.
     let slim = flags.weights.as_deref().is_none_or(|weights| weights == "hash").then_some(Flavor::Slim);
     let threads = &*flags.parallel()?;
-    let mut networks = Vec::with_capacity(points.len());
-    for point in &mut points {
-        let flags = Flags {
-            net: Some(point.network),
-            width: Some(point.width),
-            resolution: Some(point.resolution),
-            flavor: flags.flavor.or(slim),
-            ..flags.clone()
-        };
-        let setup = flags.setup("hash")?;
-        (point.macs, point.params) = (setup.network.graph().macs(), setup.network.graph().params());
-        let plan = setup.plan(threads, 1)?;
-        let (workspace, logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
-        networks.push((plan, setup.hash_image()?, workspace, logits));
+    let (mut points, mut networks) = (Vec::new(), Vec::new());
+    for point in published::chosen(flags, |point| HUES.iter().any(|(network, _)| *network == point.network))? {
+        let setup = point.flags(flags, flags.flavor.or(slim)).setup("hash")?;
+        let published::Point { network, width, resolution, top1, .. } = point;
+        let (macs, params) = (setup.network.graph().macs(), setup.network.graph().params());
+        let (fastest_ms, median_ms) = (f64::INFINITY, f64::INFINITY);
+        points.push(Point { network, width, resolution, macs, params, fastest_ms, median_ms, top1 });
+        networks.push((Timed::new(setup.plan(threads, 1)?)?, setup.hash_image()?));
     }
     let mut times = vec![Vec::with_capacity(arguments.rounds); points.len()];
     for _ in 0..arguments.rounds {
-        for ((plan, image, workspace, logits), times) in networks.iter_mut().zip(&mut times) {
-            // The first run fetches the weights into the caches, from which the network before drove them.
-            plan.run(threads, workspace, &*image, &mut *logits)?;
-            let start = Instant::now();
-            plan.run(threads, workspace, &*image, logits)?;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+        for ((network, image), times) in networks.iter_mut().zip(&mut times) {
+            times.push(network.seconds(threads, image)? * 1e3);
         }
     }
     for (point, times) in points.iter_mut().zip(&mut times) {
         times.sort_by(f64::total_cmp);
         (point.fastest_ms, point.median_ms) = (times[0], times[times.len() / 2]);
     }
-    let isa = networks[0].0.isa();
+    let isa = networks[0].0.plan.isa();
     let low_memory = if flags.low_memory { ", low memory" } else { "" };
     let machine = format!("{isa}, {} thread(s){low_memory}", flags.threads);
     let mut out = io::stdout().lock();
@@ -198,14 +143,6 @@ fn colour(point: &Point) -> RGBColor {
     let share = (point.width - 0.25) / (1.4 - 0.25);
     let [red, green, blue] = [0, 1, 2].map(|i| (light[i] + share * (dark[i] - light[i])) as u8);
     RGBColor(red, green, blue)
-}
-
-/// A range around `values`, with some room, that spans `least` at least.
-fn range(values: impl Iterator<Item = f64> + Clone, least: f64) -> Range<f64> {
-    let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
-    let span = high - low;
-    let room = 0.06 * span + (least - span).max(0.0) / 2.0;
-    low - room..high + room
 }
 
 /// Accuracy against time, one line a width.

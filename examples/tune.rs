@@ -252,22 +252,26 @@ fn pixels(name: &str, count: usize, channels: usize) -> Result<(AlignedBuffer, L
     Ok((buffer, layout))
 }
 
-/// The tile of each pointwise shape: output pixels, input channels, output channels.
+/// The tile of each pointwise shape: output pixels, input channels, output channels, groups.
 fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<Row>, Failure> {
     let mut shapes = BTreeMap::<_, Vec<String>>::new();
     for node in setup.network.graph().nodes() {
         if matches!(node.kind(), "pointwise" | "fully_connected") {
-            let shape = (node.output().pixels(), node.input().channels, node.output().channels);
+            let (inputs, outputs) = (node.input().channels, node.output().channels);
+            // A group reads as many inputs as its kernel has; that of a fully connected layer has all of them.
+            let of_group = node.weight_shape().filter(|_| node.kind() == "pointwise").map_or(inputs, |shape| shape[1]);
+            let shape = (node.output().pixels(), inputs, outputs, inputs / of_group);
             shapes.entry(shape).or_default().push(node.name().to_string());
         }
     }
-    let row = |((m, k, n), layers): (_, Vec<String>)| {
-        let chosen = select::pointwise(kernels, m, k, n)?.name();
+    let row = |((m, k, n, groups), layers): (_, Vec<String>)| {
+        let chosen = select::pointwise(kernels, m, k / groups, n / groups)?.name();
         // The matrix-vector kernel is made for one pixel: it competes where it is the choice.
         let competes = |kernel: &&PointwiseKernel| !kernel.is_trial() && (kernel.mr() > 1 || kernel.name() == chosen);
         let tiles: Vec<&'static PointwiseKernel> = kernels.pointwise().iter().filter(competes).collect();
-        let (weights, bias) = (HashWeights.tensor("weights", &[n, k])?, HashWeights.tensor("bias", &[n])?);
-        let pack = |&kernel: &_| Pointwise::with_kernel(kernel, PointwiseParams::new(k, n), &weights, &bias);
+        let (weights, bias) = (HashWeights.tensor("weights", &[n, k / groups])?, HashWeights.tensor("bias", &[n])?);
+        let params = PointwiseParams { groups, ..PointwiseParams::new(k, n) };
+        let pack = |&kernel: &_| Pointwise::with_kernel(kernel, params, &weights, &bias);
         let packed = tiles.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let (input, input_layout) = pixels("input", m, k)?;
         let (mut output, output_layout) = pixels("output", m, n)?;
@@ -290,9 +294,10 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
             Ok(fastest)
         })?;
         let (found, times) = (&found[0], layers.len() as f64 * 1e3);
+        let grouped = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
         let repeated = if layers.len() == 1 { String::new() } else { format!(", {} times", layers.len()) };
         Ok(Row {
-            what: format!("{m}x{k}x{n}{repeated}"),
+            what: format!("{m}x{k}x{n}{grouped}{repeated}"),
             layers,
             chosen: chosen.into(),
             chosen_ms: found.chosen * times,

@@ -20,10 +20,11 @@ use sepconv::Isa;
 use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
     "custom_network",
+    "family --quick --net shufflenet_v2",
     "logits",
     "profile --rounds 1",
     "scaling --net digits --threads 2 --rounds 1",

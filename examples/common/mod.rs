@@ -358,6 +358,11 @@ impl Flags {
     }
 }
 
+/// A network's name in JSON.
+pub fn as_text<S: serde::Serializer>(name: &Architecture, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
+}
+
 /// A pool of so many threads.
 pub fn pool(threads: usize) -> Result<Rayon, Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

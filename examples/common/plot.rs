@@ -45,6 +45,14 @@ pub fn logarithmic(range: Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
     range.log_scale().with_key_points(marks)
 }
 
+/// A range around `values`, with some room, that spans `least` at least.
+pub fn range(values: impl Iterator<Item = f64> + Clone, least: f64) -> Range<f64> {
+    let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+    let span = high - low;
+    let room = 0.06 * span + (least - span).max(0.0) / 2.0;
+    low - room..high + room
+}
+
 /// An empty chart over all of `page`, with its title and its axes, each of them with its words.
 pub fn chart<'a, 'b, X, Y>(
     page: &'a Page<'b>,
@@ -126,7 +134,9 @@ pub fn legend(
     title: &str,
     entries: &[(Marker, RGBColor, String)],
 ) -> Result<(), Failure> {
-    let corner = (x + 116, y + 14 + 20 * entries.len() as i32);
+    // At 7 pixels a letter.
+    let longest = entries.iter().map(|(.., words)| words.len() as i32).max().unwrap_or(0);
+    let corner = (x + (24 + 7 * longest).max(116), y + 14 + 20 * entries.len() as i32);
     page.draw(&Rectangle::new([(x - 16, y - 14), corner], WHITE.filled()))?;
     let write = |words: &str, x, y| {
         page.draw(&Text::new(words.to_string(), (x, y), letters(14, INK, HPos::Left, VPos::Center)))
