@@ -162,7 +162,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let isas: Vec<Isa> = match flags.isa {
         Some(isa) => vec![isa],
-        None => Isa::supported().collect(),
+        None => Isa::supported(),
     };
     let pools = (1..=flags.threads.max(2)).map(|threads| Flags { threads, ..flags.clone() }.parallel());
     let pools = pools.collect::<Result<Vec<_>, _>>()?;
