@@ -2,8 +2,8 @@
 #![cfg(feature = "rayon")]
 
 use std::alloc::{self, GlobalAlloc, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Rayon, Serial};
@@ -14,6 +14,8 @@ use sepconv::{Batch, BatchMut, Bytes, Fusion, Isa, Layout, Observer, Options, Sh
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// What one test allocates, another would count.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
@@ -31,9 +33,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-/// The tests count for the whole process: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// The fewest allocations of several calls of `run` after a first one. Other threads (the pool's at their start, the test
 /// harness's) may allocate for themselves meanwhile: a run that allocates does so in every trial.
@@ -59,7 +58,7 @@ impl Observer for Steps {
 
 #[test]
 fn a_run_allocates_nothing() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.lock();
     for name in Architecture::ALL {
         // Small enough for an emulator, large enough that layers are cut into tasks.
         let paper = Config::of(name);
@@ -85,7 +84,7 @@ fn a_run_allocates_nothing() {
 /// Neither with images in batches, nor in the caller's memory, nor watched, nor in strips.
 #[test]
 fn any_kind_of_run_allocates_nothing() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.lock();
     let config = Config { width: 0.25, resolution: 96, ..Config::of(Architecture::MobilenetV2) };
     let network = Network::new(Architecture::MobilenetV2, &config).unwrap();
     let pool = Rayon::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());

@@ -1,4 +1,5 @@
 //! The operations without weights against the reference.
+#![cfg(feature = "reference")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Whole networks: against golden logits and layers, against the reference, and against committed hashes.
+#![cfg(feature = "reference")]
 
 mod common;
 

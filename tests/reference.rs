@@ -1,4 +1,5 @@
 //! The oracle against other oracles: the `gemm` crate, and loops in f64.
+#![cfg(feature = "reference")]
 
 mod common;
 

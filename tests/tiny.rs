@@ -1,5 +1,6 @@
 //! Every operation of the portable tier on shapes of a few elements, with gaps and borders: small enough for an
 //! interpreter that sees what no test can see, such as a pointer past its array.
+#![cfg(feature = "reference")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Graphs of the caller's: any number of inputs and outputs, read by any number of nodes, in any layout, against the
 //! reference; and calls that make no sense.
+#![cfg(feature = "reference")]
 
 #[path = "../common/mod.rs"]
 mod common;

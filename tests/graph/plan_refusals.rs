@@ -96,7 +96,7 @@ fn a_plan_says_what_is_wrong_with_its_options() {
     for (window, got) in [
         (Window::new(3, 2), "3x2 stride 1"),
         (THREE.stride(3), "3x3 stride 3"),
-        (THREE.dilation(3), "3x3 stride 1 dilation 3"),
+        (THREE.dilation(3).symmetric(), "3x3 stride 1 dilation 3"),
     ] {
         let error = plan(&filtered(window), Options::default());
         assert!(error.starts_with(&format!("a: depthwise window: got {got}, expected one of 3x3 stride 1")), "{error}");
