@@ -1,5 +1,4 @@
 //! The published points: networks of a flavor, width and resolution with the accuracy that their authors found.
-#![allow(dead_code)] // Each example uses a part.
 
 use sepconv::models::{Architecture, Flavor};
 
