@@ -126,6 +126,11 @@ impl<'a> WeightFile<'a> {
             let kernels = network.catalog().kernel_shapes(source);
             kernels.iter().all(|(name, shape)| self.shape(name) == Some(&shape[..]))
         };
+        // The names of the kernels are the same at every width: a file that lacks one fits none.
+        let any = Network::new(architecture, &config).and_then(Network::backbone).ok()?;
+        if any.catalog().kernel_shapes(source).iter().any(|(name, _)| self.shape(name).is_none()) {
+            return None;
+        }
         let widths: Vec<f64> = match width {
             Some(width) => vec![width],
             None => [config.width].into_iter().chain(WIDTHS).collect(),
