@@ -165,7 +165,7 @@ impl Compiler<'_> {
             let outputs = scratch.iter().copied().chain([output]);
             let operations: Vec<_> = outputs.enumerate().map(|(at, output)| operation(at, output)).collect();
             let strip = if let Schedule::Strips(rows) = item.schedule { rows } else { usize::MAX };
-            return Ok(vec![self.step(item, operations, input, strip)]);
+            return Ok(vec![self.step(item, operations, input, strip)?]);
         }
         let (mut steps, expanded) = (Vec::new(), nodes[0].output().channels);
         for slice in self.channel_blocks(item, packed) {
@@ -178,14 +178,14 @@ impl Compiler<'_> {
             }
             let sources = [input, Source::whole(between), Source::whole(filtered)];
             for (operation, input) in [expand, filter, project].into_iter().zip(sources) {
-                steps.push(self.step(item, vec![operation], input, usize::MAX));
+                steps.push(self.step(item, vec![operation], input, usize::MAX)?);
             }
         }
         Ok(steps)
     }
 
     /// The step that computes `operations` from `input` in strips of so many rows.
-    fn step(&self, item: &Item, operations: Vec<Operation>, input: Source, strip: usize) -> Step {
+    fn step(&self, item: &Item, operations: Vec<Operation>, input: Source, strip: usize) -> Result<Step> {
         let macs = operations.iter().map(|operation| self.macs(operation)).fold(0, u64::saturating_add);
         let last = &operations[operations.len() - 1];
         let output = last.output;
@@ -216,16 +216,16 @@ impl Compiler<'_> {
             let segments = images.into_iter().map(|(images, rows)| {
                 let first = actions.len();
                 let strips = Strips { operations: &operations, input, task, strip, images_as_rows };
-                strips.actions(rows, channels.clone(), &mut actions);
-                Segment { images, actions: first..actions.len() }
+                strips.actions(rows, channels.clone(), &mut actions)?;
+                Ok(Segment { images, actions: first..actions.len() })
             });
-            tasks.push(segments.collect());
+            tasks.push(segments.collect::<Result<_>>()?);
         }
         let bytes = self.bytes(&operations, &input.place);
         let nodes = operations.iter().map(|operation| operation.node).collect();
         let operators: Vec<_> = operations.into_iter().map(|operation| operation.packed).collect();
         let kernels = operators.iter().map(|operator| operator.kernel()).collect();
-        Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes }
+        Ok(Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes })
     }
 
     /// The step that copies `parts` side by side to `output`.
@@ -372,7 +372,7 @@ impl Strips<'_> {
     /// Appends what computes output `rows` of an image strip by strip, the operations in turn; of a single operation maybe
     /// only `channels`. What the windows of two strips share is kept: the rows between two operations move to the front of
     /// their scratch.
-    fn actions(&self, rows: Range<usize>, channels: Option<Range<usize>>, actions: &mut Vec<Action>) {
+    fn actions(&self, rows: Range<usize>, channels: Option<Range<usize>>, actions: &mut Vec<Action>) -> Result<()> {
         let last = self.operations.len() - 1;
         let mut held: [Option<Range<usize>>; MAX_FUSED] = [const { None }; MAX_FUSED];
         // The depthwise kernels compute two rows or four at a time: strips stay even where they may be.
@@ -392,13 +392,15 @@ impl Strips<'_> {
                 } else {
                     let target = Source { place: operation.output, task: Some(self.task), first: rows.start };
                     let held = held[at].replace(rows.clone()).unwrap_or(rows.start..rows.start);
+                    make_room(actions, 1)?;
                     actions.extend(self.keep(&target, &held));
                     (target, held.end.max(rows.start)..rows.end)
                 };
-                self.run(at, missing, source, target, channels.clone(), actions);
+                self.run(at, missing, source, target, channels.clone(), actions)?;
                 source = target;
             }
         }
+        Ok(())
     }
 
     /// Moves the rows that `target` shares with `held`, the rows that its memory holds now, to where it wants them.
@@ -423,16 +425,17 @@ impl Strips<'_> {
         target: Source,
         channels: Option<Range<usize>>,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> Result<()> {
         let operation = &self.operations[at];
         let width = operation.output.layout.width;
         let outputs = channels.unwrap_or(operation.outputs.clone());
         if rows.is_empty() || outputs.is_empty() {
-            return;
+            return Ok(());
         }
         let pixels = rows.len() * width;
         let (blocks, unit) = operation.packed.blocks(pixels, operation.inputs.len(), outputs.len());
         let blocks = blocks.min(MAX_BLOCKS);
+        make_room(actions, blocks.min(pixels))?;
         let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());
         // The rows of the workspace's images follow each other without a gap.
         let one_run =
@@ -445,7 +448,14 @@ impl Strips<'_> {
             let block = |block: Range<usize>| call.action(rows.start + block.start..rows.start + block.end, 0..width);
             actions.extend(cut(rows.len(), 1, blocks).map(block));
         }
+        Ok(())
     }
+}
+
+/// Room for so many more actions; an error where there is none.
+fn make_room(actions: &mut Vec<Action>, more: usize) -> Result<()> {
+    let bytes = more.saturating_mul(size_of::<Action>());
+    actions.try_reserve(more).map_err(|_| Error::Memory { what: "the calls of a plan".into(), bytes })
 }
 
 /// What the calls of one operation have in common.
