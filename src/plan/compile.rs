@@ -230,49 +230,42 @@ impl Compiler<'_> {
 
     /// The step that copies `parts` side by side to `output`.
     fn gather(&self, parts: &[Place], output: Place) -> Step {
-        let (mut actions, mut tasks) = (Vec::new(), Vec::new());
-        let Shape { height, width, channels } = output.layout.shape();
-        let elements = (self.batch * height * width * channels) as u64;
-        for rows in cut(self.batch * height, 1, self.schedules.tasks(elements)) {
-            let segments = by_image(rows, height).into_iter().map(|(images, rows)| {
-                let (start, mut first) = (actions.len(), 0);
-                for part in parts {
-                    let channels = part.layout.channels;
-                    let target = Source::whole(output.slice(first, channels));
-                    actions.push(Action::Run {
-                        operator: 0,
-                        input: Source::whole(*part).address(rows.start, 0, 0, false),
-                        output: target.address(rows.start, 0, 0, false),
-                        residual: None,
-                        call: Call {
-                            input: Image::NONE,
-                            input_size: (rows.len(), width),
-                            missing: 0,
-                            output: Image::NONE,
-                            output_size: (rows.len(), width),
-                            residual: Image::NONE,
-                            inputs: 0..channels,
-                            outputs: 0..channels,
-                            clamp: Clamp::NONE,
-                        },
-                    });
-                    first += channels;
-                }
-                Segment { images, actions: start..actions.len() }
-            });
-            tasks.push(segments.collect());
-        }
-        let operators: Vec<Arc<dyn Packed>> = vec![Arc::new(Copy)];
-        let (kernels, nodes) = (vec![operators[0].kernel()], Vec::new());
-        let bytes = 2 * elements * size_of::<f32>() as u64;
-        Step { operators, kernels, actions, tasks, nodes, input: output, output, macs: 0, bytes }
+        let width = output.layout.width;
+        self.copy(vec![Arc::new(Copy)], Copy.kernel(), output, |rows, actions| {
+            let mut first = 0;
+            for part in parts {
+                let channels = part.layout.channels;
+                let target = Source::whole(output.slice(first, channels));
+                actions.push(Action::Run {
+                    operator: 0,
+                    input: Source::whole(*part).address(rows.start, 0, 0, false),
+                    output: target.address(rows.start, 0, 0, false),
+                    residual: None,
+                    call: Call {
+                        input: Image::NONE,
+                        input_size: (rows.len(), width),
+                        missing: 0,
+                        output: Image::NONE,
+                        output_size: (rows.len(), width),
+                        residual: Image::NONE,
+                        inputs: 0..channels,
+                        outputs: 0..channels,
+                        clamp: Clamp::NONE,
+                    },
+                });
+                first += channels;
+            }
+        })
     }
 
     /// The steps that copy every input into the workspace.
     pub fn stage(&self, memory: &Memory) -> Vec<Step> {
         let inputs = (0..self.graph.inputs().len()).filter_map(|input| Some((input, memory.places[input]?)));
         let stage = |(input, place): (usize, Place)| {
-            self.copy("stage_input", place, |rows, to| Action::Stage { input, rows, to })
+            self.copy(Vec::new(), "stage_input", place, |rows, actions| {
+                let to = Source::whole(place).address(rows.start, 0, 0, false);
+                actions.push(Action::Stage { input, rows, to });
+            })
         };
         inputs.map(stage).collect()
     }
@@ -282,24 +275,33 @@ impl Compiler<'_> {
         let outputs = self.lowered.outputs.iter().enumerate();
         let outputs = outputs.filter_map(|(output, &tensor)| Some((output, memory.places[tensor]?)));
         let deliver = |(output, place): (usize, Place)| {
-            self.copy("deliver_output", place, |rows, from| Action::Deliver { output, rows, from })
+            self.copy(Vec::new(), "deliver_output", place, |rows, actions| {
+                let from = Source::whole(place).address(rows.start, 0, 0, false);
+                actions.push(Action::Deliver { output, rows, from });
+            })
         };
         outputs.map(deliver).collect()
     }
 
-    /// The step that copies `place` to or from the caller's memory, some rows a task.
-    fn copy(&self, what: &'static str, place: Place, action: impl Fn(Range<usize>, Address) -> Action) -> Step {
+    /// The step that copies to or from all of `place`, some rows a task: `act` appends what copies such rows of an image.
+    fn copy(
+        &self,
+        operators: Vec<Arc<dyn Packed>>,
+        kernel: &'static str,
+        place: Place,
+        act: impl Fn(Range<usize>, &mut Vec<Action>),
+    ) -> Step {
         let (mut actions, mut tasks) = (Vec::new(), Vec::new());
-        let elements = (self.batch * place.layout.pixels() * place.layout.channels) as u64;
-        for rows in cut(self.batch * place.layout.height, 1, self.schedules.tasks(elements)) {
-            let segments = by_image(rows, place.layout.height).into_iter().map(|(images, rows)| {
-                let address = Source::whole(place).address(rows.start, 0, 0, false);
-                actions.push(action(rows, address));
-                Segment { images, actions: actions.len() - 1..actions.len() }
+        let (height, elements) = (place.layout.height, (self.batch * place.layout.shape().len()) as u64);
+        for rows in cut(self.batch * height, 1, self.schedules.tasks(elements)) {
+            let segments = by_image(rows, height).into_iter().map(|(images, rows)| {
+                let start = actions.len();
+                act(rows, &mut actions);
+                Segment { images, actions: start..actions.len() }
             });
             tasks.push(segments.collect());
         }
-        let (operators, kernels, nodes) = (Vec::new(), vec![what], Vec::new());
+        let (kernels, nodes) = (vec![kernel], Vec::new());
         let bytes = 2 * elements * size_of::<f32>() as u64;
         Step { operators, kernels, actions, tasks, nodes, input: place, output: place, macs: 0, bytes }
     }
