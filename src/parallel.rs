@@ -6,8 +6,8 @@
 /// another.
 ///
 /// # Safety
-/// [`run`](Self::run) must keep its promise: each task once, and all have returned, or it does not return. Plans write
-/// through raw pointers on the strength of it.
+/// [`run`](Self::run) calls each task once at most. When it returns, every task has returned; when it unwinds, no task
+/// is running any more and none begins. Plans write through raw pointers on the strength of it.
 pub unsafe trait Parallel: Sync {
     /// Threads that tasks may run on at one time, this one among them: a plan is cut for as many.
     fn threads(&self) -> usize;
@@ -44,11 +44,13 @@ pub use with_rayon::Rayon;
 
 #[cfg(feature = "rayon")]
 mod with_rayon {
+    use std::any::Any;
     use std::cell::{Cell, UnsafeCell};
     use std::hint::spin_loop;
-    use std::ops::Range;
-    use std::sync::Arc;
+    use std::ops::{DerefMut, Range};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
     use std::thread::yield_now;
     use std::time::{Duration, Instant};
 
@@ -86,8 +88,8 @@ mod with_rayon {
         over: AtomicBool,
         /// Whether tasks are shared at the moment.
         leading: AtomicBool,
-        /// Whether a task of another thread has panicked.
-        panicked: AtomicBool,
+        /// What the first task that panicked left.
+        panic: Mutex<Option<Box<dyn Any + Send>>>,
         /// What to call; valid from before `unclaimed` is raised until `finished` has reached as many.
         task: UnsafeCell<Option<*const (dyn Fn(usize) + Sync)>>,
         /// Tasks that no thread has begun.
@@ -113,12 +115,20 @@ mod with_rayon {
             // SAFETY: a claimed task that has not finished keeps the pointer valid (see `task`).
             if let Some(task) = unsafe { *self.task.get() } {
                 // SAFETY: as above.
-                unsafe { (*task)(unclaimed - 1) };
+                let task = || unsafe { (*task)(unclaimed - 1) };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
+                    self.panic().get_or_insert(panic);
+                }
             }
             true
         }
 
-        /// Shares `tasks` with those who help, and returns when all have finished.
+        fn panic(&self) -> impl DerefMut<Target = Option<Box<dyn Any + Send>>> {
+            self.panic.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Shares `tasks` with those who help, and returns when all have finished; what a task panicked with, on
+        /// whichever thread, comes out here.
         fn lead(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
             let task: *const (dyn Fn(usize) + Sync + '_) = task;
             // SAFETY: the lifetime is forgotten; the pointer is not used after this function returns.
@@ -126,13 +136,14 @@ mod with_rayon {
             // SAFETY: no task is unclaimed and none runs (`leading`), so nobody reads.
             unsafe { *self.task.get() = Some(task) };
             self.finished.store(0, Ordering::Relaxed);
-            // Tasks of an earlier call may have panicked, and that been caught.
-            self.panicked.store(false, Ordering::Relaxed);
             self.unclaimed.store(tasks, Ordering::Release);
-            let waiting = Waiting(self, tasks);
             while self.work() {}
-            drop(waiting);
-            assert!(!self.panicked.load(Ordering::Relaxed), "a task panicked on another thread");
+            patiently(|_| self.finished.load(Ordering::Acquire) == tasks);
+            let panic = self.panic().take();
+            self.leading.store(false, Ordering::Relaxed);
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
         }
 
         /// Runs tasks until the run is over.
@@ -183,27 +194,12 @@ mod with_rayon {
         }
     }
 
-    /// Reports a task finished, also one that panics.
+    /// Reports a task finished, whatever became of it.
     struct Finishing<'a>(&'a Crew);
 
     impl Drop for Finishing<'_> {
         fn drop(&mut self) {
-            if std::thread::panicking() {
-                self.0.panicked.store(true, Ordering::Relaxed);
-            }
             self.0.finished.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    /// Waits for those of so many tasks that have begun.
-    struct Waiting<'a>(&'a Crew, usize);
-
-    impl Drop for Waiting<'_> {
-        fn drop(&mut self) {
-            // Only a panic leaves any.
-            let left = self.0.unclaimed.swap(0, Ordering::Relaxed);
-            patiently(|_| self.0.finished.load(Ordering::Acquire) == self.1 - left);
-            self.0.leading.store(false, Ordering::Relaxed);
         }
     }
 
@@ -269,7 +265,7 @@ mod with_rayon {
         }
     }
 
-    // SAFETY: `halve` and `Crew::lead` run each task once; both return when all have returned.
+    // SAFETY: `halve` and `Crew::lead` run each task once; both return, or unwind, when none is running any more.
     unsafe impl Parallel for Rayon {
         fn threads(&self) -> usize {
             self.pool.current_num_threads()
