@@ -86,8 +86,10 @@ arguments! {
         kernel_height: Unsigned,
         /// Columns of the window.
         kernel_width: Unsigned,
-        /// Input pixels from one window to the next, both ways.
-        stride: Unsigned,
+        /// Input rows from one window to the next.
+        stride_rows: Unsigned,
+        /// Input pixels of a row from one window to the next.
+        stride_columns: Unsigned,
         /// Missing rows above the input, less than `kernel_height`.
         pad_top: Unsigned,
         /// Missing pixels left of the input, less than `kernel_width`.

@@ -133,7 +133,7 @@ impl Builder {
         Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
-    /// A dense convolution to `outputs` channels under a window of any size (the same stride both ways, no dilation).
+    /// A dense convolution to `outputs` channels under a window of any size, without dilation.
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {

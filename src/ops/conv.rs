@@ -24,7 +24,7 @@ pub struct ConvParams {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
-    /// The window: any size, the same stride both ways, no dilation; its padding is no larger than the window on each side.
+    /// The window: any size and strides, no dilation; its padding is no larger than the window on each side.
     pub window: Window,
 }
 
@@ -154,8 +154,8 @@ impl Conv {
 /// The error for a window that the kernels do not have.
 fn check(window: &Window) -> Result<()> {
     window.check("conv")?;
-    if window.stride.0 != window.stride.1 || window.dilation != (1, 1) {
-        return Err(Error::shape("conv window", format!("{window:?}"), "the same stride both ways, and no dilation"));
+    if window.dilation != (1, 1) {
+        return Err(Error::shape("conv window", format!("{window:?}"), "no dilation"));
     }
     Ok(())
 }
@@ -185,7 +185,8 @@ impl Packed for Conv {
             channels: inputs,
             kernel_height: window.size.0,
             kernel_width: window.size.1,
-            stride: window.stride.0,
+            stride_rows: window.stride.0,
+            stride_columns: window.stride.1,
             pad_top: call.missing,
             pad_left: window.padding.left,
             output: call.output,

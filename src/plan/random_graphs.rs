@@ -44,10 +44,12 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
             3 => {
-                let window = match channels % 5 {
+                let window = match channels % 7 {
                     0 | 1 => Window::square(5).stride(stride),
                     2 => Window::square(3).dilation(2),
                     3 => Window::square(3).dilation(4),
+                    4 => Window::new(1, 3),
+                    5 => Window::new(3, 1),
                     _ => window,
                 };
                 net.depthwise(&name, x, window.same(shape), layer)
@@ -57,7 +59,15 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
             7 => net.max_pool(&name, x, Window::square(3).stride(2).symmetric()),
             8 => net.clamp(&name, x, clamp),
             9 => net.average_pool(&name, x, Window::square(3).stride(stride).symmetric(), channels % 3 == 0),
-            10 => net.conv(&name, x, channels, Window::new(2, 1).padding(Padding { top: 1, ..Padding::NONE }), layer),
+            10 => {
+                let (down, over) = (Window::new(2, 1), Window::new(1, 2));
+                let window = match channels % 3 {
+                    0 => down.padding(Padding { top: 1, ..Padding::NONE }),
+                    1 => down.strides(1, 2).padding(Padding { bottom: 1, ..Padding::NONE }),
+                    _ => over.strides(1, 2).padding(Padding { right: 1, ..Padding::NONE }),
+                };
+                net.conv(&name, x, channels, window, layer)
+            }
             12 | 13 => net.concat(&[x, y]),
             14 => net.slice(x, channels % shape.channels..shape.channels),
             15 => net.slice(x, 0..1 + channels % shape.channels),

@@ -18,9 +18,9 @@ impl WithSimd for &Conv {
             first..(extent as isize - start).clamp(first, size as isize)
         };
         for y in 0..p.output_height {
-            let top = (y * p.stride) as isize - p.pad_top as isize;
+            let top = (y * p.stride_rows) as isize - p.pad_top as isize;
             let rows = inside(top, p.kernel_height, p.height);
-            let left = |x: usize| (x * p.stride) as isize - p.pad_left as isize;
+            let left = |x: usize| (x * p.stride_columns) as isize - p.pad_left as isize;
             let columns = |x: usize| inside(left(x), p.kernel_width, p.width);
             let mut x = 0;
             while x < p.output_width {

@@ -18,6 +18,8 @@ macro_rules! for_each_window {
             $record!(5 x 5, stride 2, dilation 1),
             $record!(3 x 3, stride 1, dilation 2),
             $record!(3 x 3, stride 1, dilation 4),
+            $record!(1 x 3, stride 1, dilation 1),
+            $record!(3 x 1, stride 1, dilation 1),
         ]
     };
 }

@@ -201,9 +201,9 @@ fn operators_say_what_is_wrong_with_their_parameters() {
     let weights = "conv weights (outputs x inputs x kh x kw): got 55 elements, expected 2 x 3 x 3 x 3";
     assert_eq!(conv(THREE, 55, 2), weights);
     assert_eq!(conv(THREE, 54, 1), "conv bias (outputs): got 1 elements, expected 2");
-    let uneven = "conv window: got Window { size: (3, 3), stride: (1, 2), dilation: (1, 1), {NONE} }, expected the same \
-                  stride both ways, and no dilation";
-    assert_eq!(conv(THREE.strides(1, 2), 54, 2), expanded(uneven));
+    let dilated = "conv window: got Window { size: (3, 3), stride: (1, 1), dilation: (2, 2), {NONE} }, expected no \
+                  dilation";
+    assert_eq!(conv(THREE.dilation(2), 54, 2), expanded(dilated));
     for stem in
         Isa::supported().into_iter().flat_map(|isa| isa.kernels().unwrap().conv()).filter(|kernel| kernel.stem())
     {

@@ -17,7 +17,7 @@ pub fn kernels(kernels: &'static Kernels) -> Vec<Kernel> {
 }
 
 fn subject(kernel: &'static ConvKernel) -> Kernel {
-    let windows = [(3, 3), (1, 1), (2, 3), (5, 5)];
+    let windows = [(3, 3), (1, 1), (2, 3), (5, 5), (1, 2), (2, 1)];
     let (windows, inputs) = match kernel.stem() {
         true => (vec![STEM.0], Some(STEM.1)),
         false => (windows.to_vec(), None),
@@ -26,7 +26,7 @@ fn subject(kernel: &'static ConvKernel) -> Kernel {
         tile: Tile { height: 1, width: kernel.mr(), channels: kernel.nr(), lanes: kernel.lanes() },
         windows,
         inputs,
-        strides: vec![(1, 1), (2, 2), (3, 3)],
+        strides: vec![(1, 1), (2, 2), (3, 3), (1, 2), (2, 1)],
         padding: 4,
         gaps: true,
         residual: true,
@@ -185,7 +185,7 @@ fn what_does_not_fit_is_refused() {
         packed.map_err(|error| error.to_string())
     };
     let plain = Window::square(3).stride(2);
-    for other in [plain.stride(0), plain.strides(1, 2), plain.dilation(2), Window::new(0, 3)] {
+    for other in [plain.stride(0), plain.strides(0, 2), plain.strides(2, 0), plain.dilation(2), Window::new(0, 3)] {
         assert!(pack(other, 18, 2).unwrap_err().contains("window"), "{other:?}");
     }
     for (weights, bias) in [(17, 2), (19, 2), (18, 1), (18, 3)] {
