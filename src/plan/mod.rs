@@ -2,6 +2,7 @@
 //! when the plan is built; a run only walks it.
 
 mod bridge;
+mod calls;
 mod compile;
 mod describe;
 mod images;
