@@ -35,6 +35,36 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 /// assert_eq!(output.len(), 24 * 32 * 16);
 /// # Ok::<(), sepconv::Error>(())
 /// ```
+///
+/// Calls beside convolutions; a tensor that they give can be read by any number of others:
+///
+/// ```
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::{Clamp, Shape, Window};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(16, 16, 4))?;
+/// let pooled = net.max_pool("max", image, Window::square(3).stride(2).symmetric())?;
+/// let halves = net.split(pooled, &[2, 2])?;
+/// let swapped = net.concat(&[halves[1], halves[0]])?;
+/// let x = net.grouped_pointwise("grouped", swapped, 8, 2, Layer::named("grouped"))?;
+/// let x = net.shuffle(x, 2)?;
+/// let x = net.clamp("relu", x, Clamp::RELU)?;
+/// let x = net.average_pool("average", x, Window::square(2).stride(2), false)?;
+/// assert_eq!(net.shape(x)?, Shape::new(4, 4, 8));
+/// let six = net.slice(x, 0..6)?;
+/// let mean = net.global_average_pool("mean", six)?;
+/// let classes = net.fully_connected("classes", mean, 10, Layer::named("classes").bias())?;
+/// let graph = net.build(&[classes, x])?;
+/// assert_eq!(graph.nodes().len(), 6);
+///
+/// // Errors name the node.
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(16, 16, 4))?;
+/// let error = net.fully_connected("classes", image, 10, Layer::named("classes")).unwrap_err();
+/// assert!(error.to_string().starts_with("classes: "));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     id: usize,
@@ -70,7 +100,8 @@ impl Builder {
         }
     }
 
-    /// An input of the graph: images of `shape`, which holds at least one element.
+    /// An input of the graph: images of `shape`, which holds at least one element. An error where it does not, or another
+    /// input or node has the name.
     pub fn input(&mut self, name: &str, shape: Shape) -> Result<Tensor> {
         self.check_name(name)?;
         check_shape(name, shape)?;
@@ -79,7 +110,7 @@ impl Builder {
         Ok(self.value(Value::whole(Origin::Input(self.inputs.len() - 1), shape)))
     }
 
-    /// Channels `range` of a tensor; no node, and no copy.
+    /// Channels `range` of a tensor, at least one; no node, and no copy. An error where the tensor has fewer.
     pub fn slice(&mut self, input: Tensor, range: Range<usize>) -> Result<Tensor> {
         let shape = self.shape(input)?;
         if range.start >= range.end || range.end > shape.channels {
@@ -89,7 +120,7 @@ impl Builder {
         Ok(self.value(self.values[input.index].slice(range)))
     }
 
-    /// A tensor in slices of so many channels, which are all of it; no node, and no copy.
+    /// A tensor in slices of so many channels, which are all of it; no node, and no copy. An error where they are not.
     pub fn split(&mut self, input: Tensor, channels: &[usize]) -> Result<Vec<Tensor>> {
         let shape = self.shape(input)?;
         let sum = channels.iter().try_fold(0usize, |sum, &channels| sum.checked_add(channels));
@@ -103,7 +134,7 @@ impl Builder {
     }
 
     /// The channels of several tensors of one height and width, those of the first in front; no node. A plan has them
-    /// written side by side where it can.
+    /// written side by side where it can. An error without tensors, and where their sizes differ.
     pub fn concat(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
         let shapes = inputs.iter().map(|&input| self.shape(input)).collect::<Result<Vec<_>>>()?;
         let Some(&Shape { height, width, .. }) = shapes.first() else {
@@ -122,7 +153,7 @@ impl Builder {
 
     /// A channel shuffle (ShuffleNet): the channels as `groups` rows, read column by column, so that channel
     /// `i * groups + j` is channel `j * n + i` of the input, with `n` channels a group; no node. It moves into the weights
-    /// of its neighbours where it can.
+    /// of its neighbours where it can. An error where `groups` does not divide the channels.
     pub fn shuffle(&mut self, input: Tensor, groups: usize) -> Result<Tensor> {
         let shape = self.shape(input)?;
         if groups == 0 || !shape.channels.is_multiple_of(groups) {
@@ -133,7 +164,9 @@ impl Builder {
         Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
-    /// A dense convolution to `outputs` channels under a window of any size, without dilation.
+    /// A dense convolution to `outputs` channels under a window of any size, without dilation; weights O, I, kh, kw. This
+    /// and every later call that has a name: an error where another node has it, the shapes do not fit, or arrays have
+    /// another length than the layer.
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
@@ -143,18 +176,19 @@ impl Builder {
         self.weighted(name, Dense { outputs, window }, input, layer)
     }
 
-    /// A depthwise convolution: each channel under a window of its own.
+    /// A depthwise convolution: each channel under a window of its own; weights C, 1, kh, kw. The windows are those of
+    /// [`DepthwiseParams`](crate::ops::DepthwiseParams): a plan has no kernel for others.
     pub fn depthwise(&mut self, name: &str, input: Tensor, window: Window, layer: Layer) -> Result<Tensor> {
         self.weighted(name, Channelwise { window }, input, layer)
     }
 
-    /// A pointwise (1x1) convolution to `outputs` channels.
+    /// A pointwise (1x1) convolution to `outputs` channels; weights O, I, 1, 1.
     pub fn pointwise(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
         self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
     /// A pointwise (1x1) convolution in `groups`: equal slices of the input channels, each to an equal slice of the
-    /// `outputs`.
+    /// `outputs`; weights O, I a group, 1, 1.
     pub fn grouped_pointwise(
         &mut self,
         name: &str,
@@ -166,7 +200,7 @@ impl Builder {
         self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups }, input, layer)
     }
 
-    /// A fully connected layer to `outputs` channels; its input has one pixel.
+    /// A fully connected layer to `outputs` channels; its input has one pixel. Weights O, I.
     pub fn fully_connected(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
         let shape = self.shape_for(name, input)?;
         if (shape.height, shape.width) != (1, 1) {
