@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Gaps, Kind, Numbers, assert_same, extent, gather, one_sided};
+use common::{Gaps, Kind, Numbers, assert_same, exact, extent, gather, one_sided};
 use proptest::prelude::*;
-use sepconv::ops::{add, average_pool, clamp, global_average_pool, max_pool, softmax};
+use sepconv::ops::{add, average_pool, clamp, global_average_pool, leaky_norm, max_pool, softmax};
 use sepconv::{Clamp, Padding, Shape, View, ViewMut, Window, reference};
 
 fn spread(values: &[f32], layout: &sepconv::Layout) -> Vec<f32> {
@@ -52,6 +52,29 @@ proptest! {
             clamp(View::new(&buffer, source).unwrap(), bounds, view).unwrap();
             let want: Vec<f32> = input.iter().map(|&x| reference::clamp(x, bounds)).collect();
             assert_same(&gather(&output, &target), &want, None, "clamp");
+        }
+    }
+
+    #[test]
+    fn leaky_norm_is_the_references(
+        (height, width, channels) in (1usize..5, 1usize..6, 1usize..40),
+        (primes, specials) in any::<(bool, bool)>(),
+        (slope, seed) in (-1.0f32..1.0, any::<u64>()),
+    ) {
+        let (gaps, kind) = (if primes { Gaps::Everywhere } else { Gaps::Runs }, if specials { Kind::Specials } else { Kind::Floats });
+        let mut numbers = Numbers(seed);
+        let input = numbers.take(height * width * channels, kind);
+        let (scale, shift) = (numbers.take(channels, Kind::Floats), numbers.take(channels, Kind::Floats));
+        let (source, target) = (gaps.input(height, width, channels), gaps.output(height, width, channels));
+        let (buffer, mut output) = (spread(&input, &source), vec![0.0; extent(&target)]);
+        for clamp in [Clamp::NONE, Clamp::RELU6] {
+            let view = ViewMut::new(&mut output, target).unwrap();
+            leaky_norm(View::new(&buffer, source).unwrap(), slope, (&scale, &shift), clamp, view).unwrap();
+            let want = reference::leaky_norm(&input, slope, (&scale, &shift), clamp);
+            // Without FMA the product is rounded by itself.
+            if exact(sepconv::Isa::Portable) {
+                assert_same(&gather(&output, &target), &want, None, "leaky norm");
+            }
         }
     }
 
@@ -246,6 +269,11 @@ fn what_does_not_fit_is_refused() {
         &|out| add(other(1, 2, 2), view, Clamp::NONE, out),
         &format!("first summand: got 1x2x2 {shape} 2x2x2"),
     );
+    let norm =
+        |scale: usize, out: ViewMut<'_>| leaky_norm(view, 0.3, (&[0.0; 3][..scale], &[0.0; 2]), Clamp::NONE, out);
+    refused((2, 2, 1), &|out| norm(1, out), &format!("leaky norm input: got 2x2x2 {shape} 2x2x1"));
+    let scale = "leaky norm scale (channels): got 3 elements, expected 2";
+    refused((2, 2, 2), &|out| norm(3, out), scale);
     refused((2, 2, 1), &|out| clamp(view, Clamp::RELU, out), &format!("clamp input: got 2x2x2 {shape} 2x2x1"));
     for (bad, outputs) in [(view, 8), (View::tight(&[], 0, 2, 2).unwrap(), 2)] {
         let error = global_average_pool(bad, &mut vec![0.0; outputs]).unwrap_err().to_string();

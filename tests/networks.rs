@@ -50,6 +50,7 @@ fn network(row: &str) -> Network {
             let flavor = if flavor == "tv" { "torch" } else { flavor };
             (Architecture::ShufflenetV2, width.trim_end_matches('x'), "224", flavor)
         }
+        ["effnet", flavor] => (Architecture::Effnet, "1.0", "32", flavor),
         ["squeezenet", "1", version, resolution, flavor] => {
             (format!("squeezenet_1_{version}").parse().unwrap(), "1.0", resolution, flavor)
         }
@@ -167,6 +168,8 @@ fn small_networks() -> Vec<Network> {
         small(Architecture::ShufflenetV2, 0.5, 64, Flavor::Megvii),
         small(Architecture::Squeezenet1_0, 0.25, 61, Flavor::Caffe),
         small(Architecture::Squeezenet1_1, 0.25, 54, Flavor::Torch),
+        small(Architecture::Effnet, 0.35, 19, Flavor::Torch),
+        small(Architecture::Effnet, 0.3, 22, Flavor::Keras),
     ]
 }
 
@@ -284,10 +287,11 @@ fn a_backbone_gives_the_features() {
         let (_, nodes) = observed(&plan(&network, Options { observed: true, ..Options::default() }), &input);
         let all = network.graph().nodes();
         let backbone = network.clone().backbone().unwrap();
-        // What is left is the pooling with the classifier, before it or behind it.
+        // What is left is the pooling with the classifier, before it or behind it; EffNet has no pooling.
         let head = backbone.graph().nodes().len();
-        assert_eq!(head + 2, all.len(), "{}", network.name());
-        assert!(all[head..].iter().any(|node| node.kind() == "global_average_pool"), "{}", network.name());
+        let pools = network.architecture() != Architecture::Effnet;
+        assert_eq!(head + 1 + usize::from(pools), all.len(), "{}", network.name());
+        assert_eq!(all[head..].iter().any(|node| node.kind() == "global_average_pool"), pools, "{}", network.name());
         assert_eq!(backbone.output(), all[head].input(), "{}", network.name());
         // A concatenation is no node.
         let concatenated = all[head - 1].output() != backbone.output();

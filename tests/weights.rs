@@ -232,7 +232,7 @@ fn metadata_decide() {
             "sepconv.network",
             "mobilenet",
             "one of digits, mobilenet_v1, mobilenet_v2, xception, shufflenet_v1, shufflenet_v2, squeezenet_1_0, \
-             squeezenet_1_1",
+             squeezenet_1_1, effnet",
         ),
         ("sepconv.flavor", "sweet", "one of torch, timm, tf, keras, slim, paper, megvii, caffe"),
         ("sepconv.flavor", "caffe", "one of torch, timm, tf, keras, slim for mobilenet_v1"),
@@ -343,7 +343,7 @@ fn a_file_without_the_classifier_is_a_backbone() {
         let network = sized(name, width, flavor);
         let (classifier, others): (Vec<_>, Vec<_>) = torch(&network)
             .into_iter()
-            .partition(|(name, ..)| ["classifier", "fc"].iter().any(|c| name.starts_with(c)));
+            .partition(|(name, ..)| ["classifier", "fc", "linear"].iter().any(|c| name.starts_with(c)));
         let without_bias = name == Architecture::ShufflenetV1;
         assert_eq!(classifier.len(), if without_bias { 1 } else { 2 }, "{name}");
         assert!(is_backbone(&others, name), "{name}");
@@ -375,7 +375,7 @@ fn a_file_without_the_classifier_is_a_backbone() {
 }
 
 #[test]
-fn files_of_the_shufflenets_and_squeezenets_tell_their_sizes() {
+fn files_of_the_smaller_networks_tell_their_sizes() {
     let config = |name: Architecture| Config { resolution: 64, classes: Some(9), ..Config::of(name) };
     let (v1, v2) = (config(Architecture::ShufflenetV1), config(Architecture::ShufflenetV2));
     let (old, new) = (config(Architecture::Squeezenet1_0), config(Architecture::Squeezenet1_1));
@@ -387,6 +387,7 @@ fn files_of_the_shufflenets_and_squeezenets_tell_their_sizes() {
         (Architecture::ShufflenetV2, Config { flavor: Flavor::Megvii, width: 1.5, ..v2 }),
         (Architecture::Squeezenet1_0, Config { width: 0.5, ..old }),
         (Architecture::Squeezenet1_1, new),
+        (Architecture::Effnet, Config { width: 0.5, ..config(Architecture::Effnet) }),
     ] {
         let network = Network::new(name, &config).unwrap();
         let bytes = file(&torch(&network), &[("sepconv.resolution", "64")]);

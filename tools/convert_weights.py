@@ -46,7 +46,7 @@ ENVIRONMENT = ".sepconv-venv"
 #: The networks that `--net` of the examples takes.
 NETWORKS = [
     "digits", "mobilenet_v1", "mobilenet_v2", "xception", "shufflenet_v1", "shufflenet_v2", "squeezenet_1_0",
-    "squeezenet_1_1",
+    "squeezenet_1_1", "effnet",
 ]  # fmt: skip
 FLAVORS = ["torch", "timm", "tf", "keras", "slim", "paper", "megvii", "caffe"]
 RECIPES = {

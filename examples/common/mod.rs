@@ -28,7 +28,7 @@ pub const HELD_OUT_DIGITS: &[u8] = include_bytes!("../../data/digits/held_out.sa
 #[derive(Args, Debug, Clone)]
 pub struct Flags {
     /// Network: digits, mobilenet_v1, mobilenet_v2, xception, shufflenet_v1, shufflenet_v2, squeezenet_1_0,
-    /// squeezenet_1_1 [default: what the weight file says, else digits]
+    /// squeezenet_1_1, effnet [default: what the weight file says, else digits]
     #[arg(long)]
     pub net: Option<Architecture>,
     /// Multiplier of the channels, more than 0, at most 16; shufflenet_v2: 0.5, 1, 1.5 or 2 [default: the weight
@@ -43,8 +43,8 @@ pub struct Flags {
     #[arg(long)]
     pub resolution: Option<usize>,
     /// Conventions of structure, padding, epsilon and classes: torch, timm, tf, keras, slim; shufflenet_v1: paper,
-    /// megvii; shufflenet_v2: torch, megvii; squeezenet_1_0 and squeezenet_1_1: torch, caffe [default: the weight
-    /// file's, else the network's first; digits: its own]
+    /// megvii; shufflenet_v2: torch, megvii; squeezenet_1_0 and squeezenet_1_1: torch, caffe; effnet: torch,
+    /// keras [default: the weight file's, else the network's first; digits: its own]
     #[arg(long)]
     pub flavor: Option<Flavor>,
     /// Take --flavor even where the weight file says another

@@ -9,7 +9,9 @@ use super::layer::{Layer, Norm, Tensors};
 use super::nodes::{Graph, Input, Node, Tensor};
 use super::value::{Origin, Value};
 use crate::error::{Error, Result};
-use crate::ops::{Add, AveragePool, Channelwise, Clamping, Dense, GlobalAveragePool, MaxPool, Mixing, Operator};
+use crate::ops::{
+    Add, AveragePool, Channelwise, Clamping, Dense, Flattened, GlobalAveragePool, LeakyNorm, MaxPool, Mixing, Operator,
+};
 use crate::tensor::{Clamp, Layout, Shape, Window};
 
 /// Builds a [`Graph`]: each call appends a node and gives its output. Names are the caller's, each used once.
@@ -72,6 +74,16 @@ pub struct Builder {
     values: Vec<Value>,
     nodes: Vec<Node>,
     names: HashSet<String>,
+}
+
+/// How a fully connected layer takes the elements of an image, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Flatten {
+    /// Channel by channel, row by row: as PyTorch flattens.
+    ChannelsFirst,
+    /// Row by row, pixel by pixel, all channels of each: as Keras flattens.
+    ChannelsLast,
 }
 
 impl Default for Builder {
@@ -209,6 +221,33 @@ impl Builder {
         self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
+    /// A fully connected layer to `outputs` channels from all elements of an image, which `order` lays out in one row; its
+    /// weights are outputs x elements.
+    pub fn flattened(
+        &mut self,
+        name: &str,
+        input: Tensor,
+        order: Flatten,
+        outputs: usize,
+        layer: Layer,
+    ) -> Result<Tensor> {
+        self.weighted(name, Flattened { outputs, channels_last: order == Flatten::ChannelsLast }, input, layer)
+    }
+
+    /// A leaky ReLU, `x < 0 ? x * slope : x`, then the batch normalisation of `layer`, which has no weights
+    /// ([`Layer::without_weights`]), then its clamp: a normalisation after an activation cannot be folded into the
+    /// convolution before it (EffNet).
+    pub fn leaky_norm(&mut self, name: &str, input: Tensor, slope: f32, layer: Layer) -> Result<Tensor> {
+        if !slope.is_finite() {
+            return Err(Error::node(name, "slope", slope, "a finite number"));
+        }
+        if !matches!(layer.parameters.weights(), Tensors::Ones) || layer.parameters.norm().is_none() {
+            let expected = "Layer::without_weights() with a norm";
+            return Err(Error::node(name, "layer", "one with weights, or without a norm", expected));
+        }
+        self.weighted(name, LeakyNorm { slope }, input, layer)
+    }
+
     /// The sum of two tensors of one shape, clamped.
     pub fn add(&mut self, name: &str, a: Tensor, b: Tensor, clamp: Clamp) -> Result<Tensor> {
         self.node(name, Arc::new(Add), &[a, b], clamp, None)
@@ -310,7 +349,10 @@ impl Builder {
                 })
             }
             Tensors::Named(tensor) if tensor.is_empty() => Err(Error::node(name, what, "an empty name", "a name")),
-            Tensors::Named(_) => Ok(()),
+            Tensors::Ones if operator.traits().weighted => {
+                Err(Error::node(name, what, "none", "some, by name or as arrays"))
+            }
+            Tensors::Named(_) | Tensors::Ones => Ok(()),
         };
         check("weights", layer.parameters.weights(), &[("weights", count), ("bias", weights[0])])?;
         if let Some(Norm { tensors, epsilon }) = layer.parameters.norm() {

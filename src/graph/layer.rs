@@ -44,6 +44,12 @@ impl Layer {
         Layer { parameters: Parameters { weights, bias: true, norm: None }, clamp: Clamp::NONE }
     }
 
+    /// No weights: a batch normalisation alone, which [`norm`](Self::norm) or [`norm_arrays`](Self::norm_arrays) gives
+    /// ([`Builder::leaky_norm`](super::Builder::leaky_norm)).
+    pub fn without_weights() -> Self {
+        Layer { parameters: Parameters { weights: Tensors::Ones, bias: false, norm: None }, clamp: Clamp::NONE }
+    }
+
     /// With the bias `name`.bias besides the weights.
     pub fn bias(mut self) -> Self {
         self.parameters.bias = true;
@@ -86,6 +92,8 @@ pub enum Tensors {
     Named(String),
     /// They were given to the builder, in the order of the endings.
     Given(Vec<Arc<[f32]>>),
+    /// There are none: every weight is 1.
+    Ones,
 }
 
 impl fmt::Debug for Tensors {
@@ -96,6 +104,7 @@ impl fmt::Debug for Tensors {
                 let lengths: Vec<usize> = arrays.iter().map(|array| array.len()).collect();
                 write!(f, "Given({lengths:?} elements)")
             }
+            Tensors::Ones => f.write_str("Ones"),
         }
     }
 }

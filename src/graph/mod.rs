@@ -8,7 +8,7 @@ mod layer;
 mod nodes;
 mod value;
 
-pub use builder::Builder;
+pub use builder::{Builder, Flatten};
 pub use layer::{Layer, Norm, Parameters, Tensors};
 pub use nodes::{Graph, Node, Tensor};
 pub(crate) use value::{Origin, Run};

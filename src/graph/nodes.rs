@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::layer::Parameters;
+use super::layer::{Parameters, Tensors};
 use super::value::{Origin, Value};
 use crate::error::{Error, Result};
 use crate::ops::Operator;
@@ -68,8 +68,8 @@ impl Node {
         &self.name
     }
 
-    /// The operator: `conv`, `depthwise`, `pointwise`, `fully_connected`, `add`, `clamp`, `max_pool`, `average_pool` or
-    /// `global_average_pool`.
+    /// The operator: `conv`, `depthwise`, `pointwise`, `fully_connected`, `leaky_norm`, `add`, `clamp`, `max_pool`,
+    /// `average_pool` or `global_average_pool`.
     pub fn kind(&self) -> &'static str {
         self.operator.kind()
     }
@@ -102,14 +102,19 @@ impl Node {
     /// The shape of its weights in PyTorch's layout (O, I, kh, kw; depthwise C, 1, kh, kw; fully connected O, I); `None`
     /// where it has none.
     pub fn weight_shape(&self) -> Option<Vec<usize>> {
+        if matches!(self.parameters.as_ref()?.weights(), Tensors::Ones) {
+            return None;
+        }
         let shape = self.operator.weights(self.input)?;
-        Some(if self.operator.weights_are_flat() { shape[..2].to_vec() } else { shape.to_vec() })
+        let [outputs, inputs @ ..] = shape;
+        Some(if self.operator.weights_are_flat() { vec![outputs, inputs.iter().product()] } else { shape.to_vec() })
     }
 
     /// Multiply-accumulates, those with padding among them; 0 where it has no weights, `u64::MAX` where there are more than
     /// fit.
     pub fn macs(&self) -> u64 {
-        let weights = self.operator.weights(self.input).map_or(0, |shape| shape.iter().product());
+        let weights = self.operator.weights(self.input).filter(|_| self.operator.traits().weighted);
+        let weights: usize = weights.map_or(0, |shape| shape.iter().product());
         (self.output.pixels() as u64).saturating_mul(weights as u64)
     }
 }
@@ -224,8 +229,9 @@ impl Graph {
     pub fn params(&self) -> u64 {
         let of = |node: &Node| {
             let (shape, parameters) = (node.operator.weights(node.input)?, node.parameters.as_ref()?);
+            let weights = node.weight_shape().map_or(0, |shape| shape.iter().map(|&size| size as u64).product::<u64>());
             let per_output = u64::from(parameters.has_bias()) + 2 * u64::from(parameters.norm().is_some());
-            Some(shape.iter().map(|&size| size as u64).product::<u64>() + per_output * shape[0] as u64)
+            Some(weights + per_output * shape[0] as u64)
         };
         self.nodes.iter().filter_map(of).fold(0, u64::saturating_add)
     }

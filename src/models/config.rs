@@ -35,11 +35,13 @@ pub enum Architecture {
     Squeezenet1_0,
     /// SqueezeNet 1.1, of the same authors.
     Squeezenet1_1,
+    /// EffNet for 32x32 images (Freeman et al. 2018, arXiv:1801.06434).
+    Effnet,
 }
 
 impl Architecture {
     /// Every network.
-    pub const ALL: [Architecture; 8] = [
+    pub const ALL: [Architecture; 9] = [
         Architecture::Digits,
         Architecture::MobilenetV1,
         Architecture::MobilenetV2,
@@ -48,10 +50,11 @@ impl Architecture {
         Architecture::ShufflenetV2,
         Architecture::Squeezenet1_0,
         Architecture::Squeezenet1_1,
+        Architecture::Effnet,
     ];
 
     /// The name: `digits`, `mobilenet_v1`, `mobilenet_v2`, `xception`, `shufflenet_v1`, `shufflenet_v2`, `squeezenet_1_0`,
-    /// `squeezenet_1_1`.
+    /// `squeezenet_1_1`, `effnet`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Architecture::Digits => "digits",
@@ -62,6 +65,7 @@ impl Architecture {
             Architecture::ShufflenetV2 => "shufflenet_v2",
             Architecture::Squeezenet1_0 => "squeezenet_1_0",
             Architecture::Squeezenet1_1 => "squeezenet_1_1",
+            Architecture::Effnet => "effnet",
         }
     }
 
@@ -70,6 +74,7 @@ impl Architecture {
         match self {
             Architecture::Digits => (0.5, 28),
             Architecture::Xception => (1.0, 299),
+            Architecture::Effnet => (1.0, 32),
             _ => (1.0, 224),
         }
     }
@@ -80,6 +85,7 @@ impl Architecture {
             Architecture::ShufflenetV1 => &[Flavor::Paper, Flavor::Megvii],
             Architecture::ShufflenetV2 => &[Flavor::Torch, Flavor::Megvii],
             Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1 => &[Flavor::Torch, Flavor::Caffe],
+            Architecture::Effnet => &[Flavor::Torch, Flavor::Keras],
             _ => &[Flavor::Torch, Flavor::Timm, Flavor::Tf, Flavor::Keras, Flavor::Slim],
         }
     }
@@ -311,10 +317,15 @@ impl Config {
         if let Some(groups) = self.groups.filter(|_| architecture != Architecture::ShufflenetV1) {
             return refuse("groups", groups.to_string(), format!("none for {architecture}"));
         }
-        let shuffles = matches!(architecture, Architecture::ShufflenetV1 | Architecture::ShufflenetV2);
-        if let Some(activation) = self.activation.filter(|&activation| shuffles && activation != Activation::Relu) {
-            let got = format!("{activation:?}").to_lowercase();
-            return refuse("activation", got, format!("relu for {architecture}"));
+        let only = match architecture {
+            Architecture::ShufflenetV1 | Architecture::ShufflenetV2 => Some("relu"),
+            // Its leaky ReLU is none of the choices.
+            Architecture::Effnet => Some("none"),
+            _ => None,
+        };
+        let named = self.activation.map(|activation| format!("{activation:?}").to_lowercase());
+        if let (Some(only), Some(got)) = (only, named.filter(|named| only != Some(named))) {
+            return refuse("activation", got, format!("{only} for {architecture}"));
         }
         if !(self.width > 0.0 && self.width <= LARGEST.0) {
             return refuse("width", self.width.to_string(), format!("more than 0, at most {}", LARGEST.0));

@@ -128,7 +128,9 @@ impl<'a> WeightFile<'a> {
             (Architecture::ShufflenetV2, _) => self.named(architecture)?.flavor,
             (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, TensorNames::Keras) => Flavor::Caffe,
             (Architecture::Squeezenet1_0 | Architecture::Squeezenet1_1, _) => Flavor::Torch,
-            (Architecture::MobilenetV2 | Architecture::Digits, TensorNames::Torch) => Flavor::Torch,
+            (Architecture::MobilenetV2 | Architecture::Digits | Architecture::Effnet, TensorNames::Torch) => {
+                Flavor::Torch
+            }
             (_, TensorNames::Torch | TensorNames::Timm) => Flavor::Timm,
             (_, TensorNames::Keras) => Flavor::Keras,
             (_, TensorNames::Slim) => Flavor::Slim,

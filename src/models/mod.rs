@@ -3,6 +3,7 @@
 
 mod config;
 mod digits;
+mod effnet;
 mod file;
 mod mobilenet_v1;
 mod mobilenet_v2;

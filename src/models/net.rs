@@ -74,6 +74,11 @@ impl Net {
         Layer::named(weights).norm(norm, self.epsilon).clamp(activation.clamp())
     }
 
+    /// The batch normalisation `norm` alone.
+    pub fn norm(&self, norm: &str) -> Layer {
+        Layer::without_weights().norm(norm, self.epsilon)
+    }
+
     /// Channels of a tensor.
     pub fn channels(&self, tensor: Tensor) -> Result<usize> {
         Ok(self.builder.shape(tensor)?.channels)

@@ -3,7 +3,7 @@
 use super::config::{Architecture, Config, Flavor, LARGEST};
 use super::net::{Built, Model};
 use super::renamed::{Catalog, Renamed, classifier};
-use super::{digits, mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception};
+use super::{digits, effnet, mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::parallel::Parallel;
@@ -22,6 +22,7 @@ fn model(architecture: Architecture) -> &'static Model {
         Architecture::ShufflenetV2 => &shufflenet_v2::MODEL,
         Architecture::Squeezenet1_0 => &squeezenet::MODEL_1_0,
         Architecture::Squeezenet1_1 => &squeezenet::MODEL_1_1,
+        Architecture::Effnet => &effnet::MODEL,
     }
 }
 

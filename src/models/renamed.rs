@@ -28,6 +28,8 @@ impl<'a> Catalog<'a> {
         let parameters = node.parameters()?;
         let named = |tensors: Option<&Tensors>| match tensors {
             Some(Tensors::Named(name)) => Some(name.clone()),
+            // No source has them under any name.
+            Some(Tensors::Ones) => Some(String::new()),
             _ => None,
         };
         match source {

@@ -262,3 +262,57 @@ impl Operator for Dense {
         reference::conv(inputs[0], given.input, &self.window, self.outputs, given.weights, None, clamp)
     }
 }
+
+/// A fully connected layer over all elements of an image: a convolution whose window is the image.
+#[derive(Debug)]
+pub(crate) struct Flattened {
+    pub outputs: usize,
+    /// Whether the weights of an output follow the image pixel by pixel, not channel by channel.
+    pub channels_last: bool,
+}
+
+impl Flattened {
+    /// The convolution for an input of this shape.
+    fn dense(&self, input: Shape) -> Dense {
+        Dense { outputs: self.outputs, window: Window::new(input.height, input.width) }
+    }
+}
+
+impl Operator for Flattened {
+    fn kind(&self) -> &'static str {
+        "fully_connected"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { channelwise: false, weighted: true, adds: true, clamps: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.dense(inputs[0]).output(inputs)
+    }
+
+    fn window(&self, input: Shape) -> Window {
+        Window::new(input.height, input.width)
+    }
+
+    fn weights(&self, input: Shape) -> Option<[usize; 4]> {
+        self.dense(input).weights(input)
+    }
+
+    fn weights_are_flat(&self) -> bool {
+        true
+    }
+
+    fn inputs_are_last(&self) -> bool {
+        self.channels_last
+    }
+
+    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        self.dense(site.input).pack(site, arena)
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        self.dense(given.input).reference(given, inputs, clamp)
+    }
+}

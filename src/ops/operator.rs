@@ -35,8 +35,13 @@ pub(crate) trait Operator: Debug + Send + Sync {
         1
     }
 
-    /// Whether sources keep its weights as a matrix of outputs x inputs.
+    /// Whether sources keep its weights as a matrix of outputs x all else.
     fn weights_are_flat(&self) -> bool {
+        false
+    }
+
+    /// Whether sources keep the inputs of each output after the taps: outputs x rows x columns x inputs.
+    fn inputs_are_last(&self) -> bool {
         false
     }
 

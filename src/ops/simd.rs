@@ -14,6 +14,12 @@ fn clamped<S: Simd>(simd: S, x: S::f32s, lo: S::f32s, hi: S::f32s) -> S::f32s {
     simd.select_f32s(simd.greater_than_f32s(raised, hi), hi, raised)
 }
 
+/// `a * b + c`, rounded once; twice on a CPU without FMA, where pulp has only its scalar tier.
+#[inline(always)]
+fn fused<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if S::IS_SCALAR { simd.mul_add_e_f32s(a, b, c) } else { simd.mul_add_f32s(a, b, c) }
+}
+
 /// `output = clamp(a + b)` for three runs of equal length.
 pub(super) fn add_run(a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
     struct Add<'a>(&'a [f32], &'a [f32], Clamp, &'a mut [f32]);
@@ -57,6 +63,32 @@ pub(super) fn clamp_run(x: &[f32], clamp: Clamp, output: &mut [f32]) {
         }
     }
     Arch::new().dispatch(Clamping(x, clamp, output));
+}
+
+/// `output = clamp((x < 0 ? x * slope : x) * scale + shift)` for runs of equal length.
+pub(super) fn leaky_norm_run(x: &[f32], slope: f32, affine: (&[f32], &[f32]), clamp: Clamp, output: &mut [f32]) {
+    struct LeakyNorm<'a>(&'a [f32], f32, (&'a [f32], &'a [f32]), Clamp, &'a mut [f32]);
+    impl WithSimd for LeakyNorm<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let LeakyNorm(x, slope, (scale, shift), clamp, output) = self;
+            let (lo, hi, zero) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi), simd.splat_f32s(0.0));
+            let slopes = simd.splat_f32s(slope);
+            let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
+            let ((scale, scale_tail), (shift, shift_tail)) = (S::as_simd_f32s(scale), S::as_simd_f32s(shift));
+            for ((&x, output), (&scale, &shift)) in x.iter().zip(output).zip(scale.iter().zip(shift)) {
+                let leaky = simd.select_f32s(simd.less_than_f32s(x, zero), simd.mul_f32s(x, slopes), x);
+                *output = clamped(simd, fused(simd, leaky, scale, shift), lo, hi);
+            }
+            for ((&x, output), (&scale, &shift)) in x_tail.iter().zip(tail).zip(scale_tail.iter().zip(shift_tail)) {
+                let leaky = if x < 0.0 { x * slope } else { x };
+                *output = clamp.apply(leaky.mul_add(scale, shift));
+            }
+        }
+    }
+    Arch::new().dispatch(LeakyNorm(x, slope, affine, clamp, output));
 }
 
 /// `m = x > m || x.is_nan() ? x : m`.

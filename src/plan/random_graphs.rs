@@ -40,7 +40,7 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
         let window = Window::square(3).stride(stride);
         let same = net.shape(x).unwrap() == net.shape(y).unwrap();
         let shape = net.shape(x).unwrap();
-        let tensor = match kind % 19 {
+        let tensor = match kind % 20 {
             0 => net.conv(&name, x, channels, window.symmetric(), layer),
             1 | 2 => net.depthwise(&name, x, window.symmetric(), layer),
             3 => {
@@ -77,6 +77,7 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
                 let groups = (2..9).find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1);
                 net.grouped_pointwise(&name, x, channels * groups, groups, layer)
             }
+            19 => net.leaky_norm(&name, x, 0.3, Layer::without_weights().norm(&name, 1e-5).clamp(clamp)),
             _ if same => net.add(&name, x, y, clamp),
             _ => net.pointwise(&name, x, net.shape(y).unwrap().channels, layer),
         };

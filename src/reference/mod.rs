@@ -31,6 +31,7 @@ mod conv;
 mod depthwise;
 mod global_average_pool;
 mod grouped;
+mod leaky_norm;
 mod max_pool;
 mod pointwise;
 
@@ -40,6 +41,7 @@ pub use conv::conv;
 pub use depthwise::depthwise;
 pub use global_average_pool::global_average_pool;
 pub use grouped::grouped;
+pub use leaky_norm::leaky_norm;
 pub use max_pool::max_pool;
 pub use pointwise::pointwise;
 

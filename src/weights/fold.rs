@@ -83,6 +83,13 @@ impl Folded {
     }
 }
 
+/// Weights that are outputs x rows x columns x inputs, as outputs x inputs x rows x columns.
+fn inputs_first(weights: &[f32], [_, inputs, height, width]: [usize; 4]) -> Result<Vec<f32>> {
+    let taps = height * width;
+    let at = |at: usize| weights[at / (inputs * taps) * inputs * taps + at % taps * inputs + at / taps % inputs];
+    collect("weights", weights.len(), (0..weights.len()).map(at))
+}
+
 /// Names that a network never reads: training's step counters.
 const IGNORED: &str = "num_batches_tracked";
 
@@ -155,14 +162,16 @@ impl<'a> Reader<'a> {
             Tensors::Named(name) => self.tensor(format!("{name}.{}", endings[index]), shape),
             // The builder checked their lengths.
             Tensors::Given(arrays) => arrays.get(index).map(|array| Cow::Borrowed(&array[..])),
+            Tensors::Ones => Some(Cow::Owned(vec![1.0; shape[0]])),
         }
     }
 
     /// The node's weights, or `None` where it has none or something is wrong with them; an error where there is no room.
     fn node(&mut self, node: &'a Node) -> Result<Option<Folded>> {
-        let (Some(shape), Some(parameters)) = (node.weight_shape(), node.parameters()) else {
+        let (Some(all), Some(parameters)) = (node.operator.weights(node.input()), node.parameters()) else {
             return Ok(None);
         };
+        let shape = node.weight_shape().unwrap_or_else(|| vec![all[0]]);
         let Some((weights, affine)) = self.tensors(parameters, &shape) else { return Ok(None) };
         let mut scale_shift = room(node.name(), shape[0])?;
         for output in 0..shape[0] {
@@ -174,7 +183,10 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let folded = Folded::new(&weights, &scale_shift).map_err(|error| error.of_node(node.name()))?;
+        let mut folded = Folded::new(&weights, &scale_shift).map_err(|error| error.of_node(node.name()))?;
+        if node.operator.inputs_are_last() {
+            folded.weights = inputs_first(&folded.weights, all)?;
+        }
         match &node.order {
             Some(order) => folded.ordered(node, order).map(Some),
             None => Ok(Some(folded)),
@@ -189,7 +201,7 @@ impl<'a> Reader<'a> {
         // Some sources keep a bias besides the normalisation.
         let kept = match parameters.weights() {
             Tensors::Named(name) => self.names.contains(&format!("{name}.bias")),
-            Tensors::Given(_) => false,
+            Tensors::Given(_) | Tensors::Ones => false,
         };
         let has_bias = parameters.has_bias() || kept;
         let bias = has_bias.then(|| self.of(parameters.weights(), &OF_NODE, 1, &[outputs]));
@@ -223,7 +235,7 @@ impl Affine<'_> {
         if root.is_nan() || root == 0.0 {
             let name = match norm.tensors() {
                 Tensors::Named(name) => source.label(&format!("{name}.{}", OF_NORM[3])),
-                Tensors::Given(_) => format!("{node}: variance"),
+                Tensors::Given(_) | Tensors::Ones => format!("{node}: variance"),
             };
             return Err(format!("{name}: element {output} is {}, expected one above 0", arrays[3][output]));
         }

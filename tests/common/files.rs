@@ -29,20 +29,18 @@ pub fn torch(network: &Network) -> Vec<Tensor> {
         let values = HashWeights.tensor(&name, shape).unwrap().into_owned();
         tensors.push((name, shape.to_vec(), values));
     };
-    let named = |tensors: &Tensors| {
-        let Tensors::Named(name) = tensors else { unreachable!("networks have names") };
-        name.clone()
-    };
     for node in network.graph().nodes() {
-        let (Some(parameters), Some(shape)) = (node.parameters(), node.weight_shape()) else { continue };
-        let name = named(parameters.weights());
-        push(format!("{name}.weight"), &shape);
-        if parameters.has_bias() {
-            push(format!("{name}.bias"), &shape[..1]);
+        let Some(parameters) = node.parameters() else { continue };
+        let outputs = [node.output().channels];
+        if let Tensors::Named(name) = parameters.weights() {
+            push(format!("{name}.weight"), &node.weight_shape().expect("a node with weights"));
+            if parameters.has_bias() {
+                push(format!("{name}.bias"), &outputs);
+            }
         }
         for field in ["weight", "bias", "running_mean", "running_var"] {
-            if let Some(norm) = parameters.norm() {
-                push(format!("{}.{field}", named(norm.tensors())), &shape[..1]);
+            if let Some(Tensors::Named(norm)) = parameters.norm().map(|norm| norm.tensors()) {
+                push(format!("{norm}.{field}"), &outputs);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Calls of the builder that make no node, and of a graph that make no graph.
 
-use sepconv::graph::{Builder, Graph, Layer, Tensor};
+use sepconv::graph::{Builder, Flatten, Graph, Layer, Tensor};
 use sepconv::{Clamp, Error, Padding, Result, Shape, Window};
 
 use super::text;
@@ -284,6 +284,26 @@ const CALLS: &[(Call, &str)] = &[
     (
         |net| net.builder.grouped_pointwise("a", net.image, 4, 3, named()),
         "a: pointwise groups: got 3, expected a divisor of 3 inputs and 4 outputs",
+    ),
+    (
+        |net| net.builder.leaky_norm("a", net.image, f32::NAN, Layer::without_weights().norm("n", 0.0)),
+        "a: slope: got NaN, expected a finite number",
+    ),
+    (
+        |net| net.builder.leaky_norm("a", net.image, 0.3, named()),
+        "a: layer: got one with weights, or without a norm, expected Layer::without_weights() with a norm",
+    ),
+    (
+        |net| net.builder.leaky_norm("a", net.image, 0.3, Layer::without_weights()),
+        "a: layer: got one with weights, or without a norm, expected Layer::without_weights() with a norm",
+    ),
+    (
+        |net| net.builder.pointwise("a", net.image, 4, Layer::without_weights().norm("n", 0.0)),
+        "a: weights: got none, expected some, by name or as arrays",
+    ),
+    (
+        |net| net.builder.flattened("a", net.image, Flatten::ChannelsFirst, 4, Layer::arrays([0.0; 4], [0.0; 4])),
+        "a: weights: got 4 elements, expected 576",
     ),
     // Channels of tensors.
     (|net| net.builder.slice(net.image, 2..4), "slice: channels: got 2..4, expected at least one of the 3 there are"),

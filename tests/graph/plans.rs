@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sepconv::graph::{Builder, Layer, Node, Tensor, Tensors};
+use sepconv::graph::{Builder, Flatten, Layer, Node, Tensor, Tensors};
 use sepconv::parallel::Serial;
 use sepconv::weights::{HashWeights, Weights};
 use sepconv::{Batch, BatchMut, Bytes, Clamp, Fusion, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace};
@@ -227,6 +227,46 @@ fn arrays_and_names_are_the_same_parameters() {
             && matches!(parameters.weights(), Tensors::Given(_))
             && matches!(parameters.norm().map(|norm| (norm.tensors(), norm.epsilon())), Some((Tensors::Given(_), 1e-3)))
     }));
+}
+
+/// Weights of a flattened image, channel by channel or pixel by pixel: the same layer.
+#[test]
+fn flattened_images_in_both_orders() {
+    let shape = Shape::new(2, 3, 5);
+    let given =
+        |output: usize, y: usize, x: usize, channel: usize| (output * 31 + y * 17 + x * 7 + channel * 3) as f32 / 64.0;
+    let graph = |order: Flatten| {
+        let mut weights = Vec::new();
+        for output in 0..4 {
+            let places = (0..30).map(|at| match order {
+                Flatten::ChannelsFirst => (at / 3 % 2, at % 3, at / 6),
+                _ => (at / 15, at / 5 % 3, at % 5),
+            });
+            weights.extend(places.map(|(y, x, channel)| given(output, y, x, channel)));
+        }
+        let mut net = Builder::new();
+        let image = net.input("image", shape).unwrap();
+        // Also where the channels lie in another order than the network has them.
+        let parts = net.split(image, &[3, 2]).unwrap();
+        let image = net.concat(&[parts[1], parts[0]]).unwrap();
+        let x = net.flattened("linear", image, order, 4, Layer::arrays(weights, vec![1.0, 2.0, 3.0, 4.0])).unwrap();
+        net.build(&[x]).unwrap()
+    };
+    let (first, last) = (graph(Flatten::ChannelsFirst), graph(Flatten::ChannelsLast));
+    assert_eq!(first.nodes()[0].weight_shape(), Some(vec![4, 30]));
+    assert_eq!(wanted(&first, &Nothing, 0), wanted(&last, &Nothing, 0));
+    check_with(&first, &Nothing);
+    check_with(&last, &Nothing);
+    // By hand, in whole numbers of sixty-fourths.
+    let image: Vec<f32> = (0..30).map(|at| (at % 11) as f32).collect();
+    let computed = first.reference(&Nothing, &[&image]).unwrap();
+    for (output, &got) in computed.outputs[0].iter().enumerate() {
+        let mut want = output as f32 + 1.0;
+        for (y, x, channel) in (0..30).map(|at| (at / 15, at / 5 % 3, at % 5)) {
+            want += given(output, y, x, channel) * image[(y * 3 + x) * 5 + (channel + 3) % 5];
+        }
+        assert_eq!(got, want, "output {output}");
+    }
 }
 
 /// A source without tensors.

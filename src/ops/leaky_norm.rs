@@ -1,0 +1,110 @@
+//! A leaky ReLU before the batch normalisation of its output, which so cannot be folded into a convolution (EffNet, Freeman
+//! et al. 2018, arXiv:1801.06434).
+
+use std::sync::Arc;
+
+#[cfg(feature = "reference")]
+use super::operator::Given;
+use super::operator::{Operator, Packed, Site, Traits};
+use super::part::{Call, expect_length};
+use super::simd::{each_pixel, leaky_norm_run, pixel};
+use crate::error::Result;
+#[cfg(feature = "reference")]
+use crate::reference;
+use crate::tensor::buffer::{Arena, collect};
+use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
+
+/// `output = clamp((input < 0 ? input * slope : input) * scale + shift)`, pixel by pixel, the product and the sum rounded
+/// once; `scale` and `shift` hold one element a channel. An error where shapes or lengths differ.
+pub fn leaky_norm(
+    input: View<'_>,
+    slope: f32,
+    (scale, shift): (&[f32], &[f32]),
+    clamp: Clamp,
+    mut output: ViewMut<'_>,
+) -> Result<()> {
+    let shape = output.layout().shape();
+    input.layout().expect("leaky norm input", shape)?;
+    expect_length("leaky norm scale (channels)", scale.len(), &[shape.channels])?;
+    expect_length("leaky norm shift (channels)", shift.len(), &[shape.channels])?;
+    if shape.is_empty() {
+        return Ok(());
+    }
+    for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
+        leaky_norm_run(input.pixel(y, x), slope, (scale, shift), clamp, output.pixel_mut(y, x));
+    }
+    Ok(())
+}
+
+/// The operator of a graph.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeakyNorm {
+    pub slope: f32,
+}
+
+/// The operator with the factor and the summand of each channel.
+#[derive(Debug)]
+struct PackedLeakyNorm {
+    slope: f32,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Operator for LeakyNorm {
+    fn kind(&self) -> &'static str {
+        "leaky_norm"
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { clamps: true, ..Traits::PLAIN }
+    }
+
+    fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        Ok(inputs[0])
+    }
+
+    fn window(&self, _input: Shape) -> Window {
+        Window::PIXEL
+    }
+
+    fn weights(&self, input: Shape) -> Option<[usize; 4]> {
+        Some([input.channels, 1, 1, 1])
+    }
+
+    fn pack(&self, site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+        let (scale, shift) = site.weights;
+        let channels = site.input.channels;
+        expect_length("leaky norm scale (channels)", scale.len(), &[channels])?;
+        expect_length("leaky norm shift (channels)", shift.len(), &[channels])?;
+        Ok(Arc::new(PackedLeakyNorm {
+            slope: self.slope,
+            scale: collect("leaky norm scale", channels, scale.iter().copied())?,
+            shift: collect("leaky norm shift", channels, shift.iter().copied())?,
+        }))
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, given: &Given<'_>, inputs: &[&[f32]], clamp: Clamp) -> Vec<f32> {
+        reference::leaky_norm(inputs[0], self.slope, given.weights, clamp)
+    }
+}
+
+impl Packed for PackedLeakyNorm {
+    fn kernel(&self) -> &'static str {
+        "leaky_norm"
+    }
+
+    fn weights(&self, _inputs: usize, outputs: usize) -> usize {
+        2 * outputs
+    }
+
+    unsafe fn run(&self, call: &Call) {
+        let affine = (&self.scale[call.outputs.clone()], &self.shift[call.outputs.clone()]);
+        // SAFETY: by this function's own contract; the input holds every pixel of the output.
+        unsafe {
+            each_pixel(call, |y, x, output| {
+                leaky_norm_run(pixel(call.input, y, x, call.outputs.len()), self.slope, affine, call.clamp, output);
+            });
+        }
+    }
+}
