@@ -41,7 +41,7 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 /// Calls beside convolutions; a tensor that they give can be read by any number of others:
 ///
 /// ```
-/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::graph::{Builder, Flatten, Layer};
 /// use sepconv::{Clamp, Shape, Window};
 ///
 /// let mut net = Builder::new();
@@ -57,8 +57,11 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 /// let six = net.slice(x, 0..6)?;
 /// let mean = net.global_average_pool("mean", six)?;
 /// let classes = net.fully_connected("classes", mean, 10, Layer::named("classes").bias())?;
-/// let graph = net.build(&[classes, x])?;
-/// assert_eq!(graph.nodes().len(), 6);
+/// let x = net.leaky_norm("leaky", x, 0.1, Layer::without_weights().norm("bn", 1e-3))?;
+/// let others = net.flattened("others", x, Flatten::ChannelsLast, 10, Layer::named("others"))?;
+/// let graph = net.build(&[classes, others])?;
+/// assert_eq!(graph.nodes().len(), 8);
+/// assert_eq!(graph.node("others").unwrap().weight_shape(), Some(vec![10, 4 * 4 * 8]));
 ///
 /// // Errors name the node.
 /// let mut net = Builder::new();
@@ -76,7 +79,7 @@ pub struct Builder {
     names: HashSet<String>,
 }
 
-/// How a fully connected layer takes the elements of an image, one after the other.
+/// How a fully connected layer takes the elements of an image, one after the other. [`Builder`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flatten {

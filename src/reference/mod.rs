@@ -22,6 +22,8 @@
 //! assert_eq!(reference::max_pool(&input, shape, &pair), [3.0, -2.0]);
 //! assert_eq!(reference::average_pool(&input, shape, &pair, true), [2.0, -3.0]);
 //! assert_eq!(reference::global_average_pool(&input, 2), [2.0, -3.0]);
+//! let affine = (&[1.0, 10.0][..], &[0.5, 0.0][..]);
+//! assert_eq!(reference::leaky_norm(&input, 0.5, affine, Clamp::NONE), [1.5, -10.0, 3.5, -20.0]);
 //! ```
 #![forbid(unsafe_code)]
 

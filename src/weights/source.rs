@@ -33,8 +33,10 @@ use crate::error::Result;
 /// let image = net.input("image", Shape::new(4, 4, 3))?;
 /// let x = net.pointwise("pw", image, 2, Layer::named("block.pw"))?;
 /// let graph = net.build(&[x])?;
-/// let folded = fold(&graph, &One("block.pw.weight", vec![0.5; 2 * 3]))?;
+/// let one = One("block.pw.weight", vec![0.5; 2 * 3]);
+/// let folded = fold(&graph, &one)?;
 /// assert_eq!(folded[0].as_ref().unwrap().weights, [0.5; 2 * 3]);
+/// assert_eq!((&*one.label("x"), one.may_stay_unread("x")), ("x", false));
 /// // What is missing, and what nobody reads.
 /// let error = fold(&graph, &One("block.dw.weight", vec![0.5; 2 * 3])).unwrap_err();
 /// assert!(matches!(error, Error::Weights { problems, .. } if problems.len() == 2));
