@@ -48,6 +48,17 @@ struct Arguments {
 /// The rows of the strips that are tried.
 const STRIPS: [usize; 6] = [2, 4, 8, 16, 32, 64];
 
+/// A pointwise layer as the kernels' model of their time sees it (tools/fit_cost.py).
+#[derive(Serialize)]
+struct Gemm {
+    /// Pixels, input and output channels, of one group.
+    m: usize,
+    k: usize,
+    n: usize,
+    /// Milliseconds of each kernel for one group, from the search.
+    ms: BTreeMap<&'static str, f64>,
+}
+
 /// The layers that one choice was made for, with the time of the choice and of the best alternative.
 #[derive(Serialize)]
 struct Row {
@@ -57,6 +68,8 @@ struct Row {
     chosen_ms: f64,
     best: String,
     best_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gemm: Option<Gemm>,
 }
 
 /// The answer to one question about one network.
@@ -107,11 +120,13 @@ impl Table {
     }
 }
 
-/// The best alternative of a group, with the second times of the choice and of itself, in seconds.
+/// The best alternative of a group, with the second times of the choice and of itself, and the first times of all, in
+/// seconds.
 struct Best {
     index: usize,
     chosen: f64,
     best: f64,
+    all: Vec<f64>,
 }
 
 /// Finds the best of `count` alternatives for each group, then times it against the alternative `chosen` once more.
@@ -128,8 +143,12 @@ fn search(
     let best: Vec<usize> = (0..first[chosen].len()).map(|group| fastest(group).unwrap_or(chosen)).collect();
     let again: Vec<usize> = all.iter().copied().filter(|index| *index == chosen || best.contains(index)).collect();
     let second = measure(&again)?;
-    let timed =
-        |(group, index): (usize, usize)| Best { index, chosen: second[chosen][group], best: second[index][group] };
+    let timed = |(group, index): (usize, usize)| Best {
+        index,
+        chosen: second[chosen][group],
+        best: second[index][group],
+        all: first.iter().map(|times| times[group]).collect(),
+    };
     Ok(best.into_iter().enumerate().map(timed).collect())
 }
 
@@ -219,7 +238,8 @@ fn compare(
             layers => layers.join(" + "),
         };
         let (of_choice, of_best) = (chosen.describe(group), plans[found.index].describe(group));
-        Row { what, layers, chosen: of_choice, chosen_ms: found.chosen * 1e3, best: of_best, best_ms: found.best * 1e3 }
+        let (chosen_ms, best_ms) = (found.chosen * 1e3, found.best * 1e3);
+        Row { what, layers, chosen: of_choice, chosen_ms, best: of_best, best_ms, gemm: None }
     });
     Ok(rows.collect())
 }
@@ -305,6 +325,16 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
             chosen_ms: found.chosen * times,
             best: tiles[found.index].name().into(),
             best_ms: found.best * times,
+            gemm: Some(Gemm {
+                m,
+                k: k / groups,
+                n: n / groups,
+                ms: tiles
+                    .iter()
+                    .zip(&found.all)
+                    .map(|(tile, time)| (tile.name(), time * 1e3 / groups as f64))
+                    .collect(),
+            }),
         })
     };
     shapes.into_iter().map(row).collect()

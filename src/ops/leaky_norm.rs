@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use pulp::{Arch, Simd, WithSimd};
+
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::part::{Call, expect_length};
+use super::part::{Call, Part, expect_length};
 use super::simd::{each_pixel, leaky_norm_run, pixel};
 use crate::error::Result;
 #[cfg(feature = "reference")]
@@ -40,9 +43,10 @@ pub fn leaky_norm(
     if shape.is_empty() {
         return Ok(());
     }
-    for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
-        leaky_norm_run(input.pixel(y, x), slope, (scale, shift), clamp, output.pixel_mut(y, x));
-    }
+    let whole = Part::all(shape);
+    let call = Call::of(&Window::PIXEL, &whole, (input, 0..shape.channels), &Epilogue::clamp(clamp), &mut output);
+    // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+    unsafe { run(&call, slope, (scale, shift)) };
     Ok(())
 }
 
@@ -109,12 +113,31 @@ impl Packed for PackedLeakyNorm {
     }
 
     unsafe fn run(&self, call: &Call) {
-        let affine = (&self.scale[call.outputs.clone()], &self.shift[call.outputs.clone()]);
-        // SAFETY: by this function's own contract; the input holds every pixel of the output.
-        unsafe {
-            each_pixel(call, |y, x, output| {
-                leaky_norm_run(pixel(call.input, y, x, call.outputs.len()), self.slope, affine, call.clamp, output);
-            });
+        let channels = call.outputs.clone();
+        // SAFETY: by this function's own contract.
+        unsafe { run(call, self.slope, (&self.scale[channels.clone()], &self.shift[channels])) };
+    }
+}
+
+/// Computes what `call` says with the factors and summands of its channels.
+///
+/// # Safety
+/// The contract of [`Packed::run`].
+unsafe fn run(call: &Call, slope: f32, affine: (&[f32], &[f32])) {
+    struct Pixels<'a>(&'a Call, f32, (&'a [f32], &'a [f32]));
+    impl WithSimd for Pixels<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Pixels(call, slope, affine) = self;
+            // SAFETY: by the contract of the function around; the input holds every pixel of the output.
+            unsafe {
+                each_pixel(call, |y, x, output| {
+                    leaky_norm_run(simd, pixel(call.input, y, x, output.len()), slope, affine, call.clamp, output);
+                });
+            }
         }
     }
+    Arch::new().dispatch(Pixels(call, slope, affine));
 }

@@ -66,29 +66,27 @@ pub(super) fn clamp_run(x: &[f32], clamp: Clamp, output: &mut [f32]) {
 }
 
 /// `output = clamp((x < 0 ? x * slope : x) * scale + shift)` for runs of equal length.
-pub(super) fn leaky_norm_run(x: &[f32], slope: f32, affine: (&[f32], &[f32]), clamp: Clamp, output: &mut [f32]) {
-    struct LeakyNorm<'a>(&'a [f32], f32, (&'a [f32], &'a [f32]), Clamp, &'a mut [f32]);
-    impl WithSimd for LeakyNorm<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let LeakyNorm(x, slope, (scale, shift), clamp, output) = self;
-            let (lo, hi, zero) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi), simd.splat_f32s(0.0));
-            let slopes = simd.splat_f32s(slope);
-            let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
-            let ((scale, scale_tail), (shift, shift_tail)) = (S::as_simd_f32s(scale), S::as_simd_f32s(shift));
-            for ((&x, output), (&scale, &shift)) in x.iter().zip(output).zip(scale.iter().zip(shift)) {
-                let leaky = simd.select_f32s(simd.less_than_f32s(x, zero), simd.mul_f32s(x, slopes), x);
-                *output = clamped(simd, fused(simd, leaky, scale, shift), lo, hi);
-            }
-            for ((&x, output), (&scale, &shift)) in x_tail.iter().zip(tail).zip(scale_tail.iter().zip(shift_tail)) {
-                let leaky = if x < 0.0 { x * slope } else { x };
-                *output = clamp.apply(leaky.mul_add(scale, shift));
-            }
-        }
+#[inline(always)]
+pub(super) fn leaky_norm_run<S: Simd>(
+    simd: S,
+    x: &[f32],
+    slope: f32,
+    (scale, shift): (&[f32], &[f32]),
+    clamp: Clamp,
+    output: &mut [f32],
+) {
+    let (lo, hi, zero) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi), simd.splat_f32s(0.0));
+    let slopes = simd.splat_f32s(slope);
+    let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
+    let ((scale, scale_tail), (shift, shift_tail)) = (S::as_simd_f32s(scale), S::as_simd_f32s(shift));
+    for ((&x, output), (&scale, &shift)) in x.iter().zip(output).zip(scale.iter().zip(shift)) {
+        let leaky = simd.select_f32s(simd.less_than_f32s(x, zero), simd.mul_f32s(x, slopes), x);
+        *output = clamped(simd, fused(simd, leaky, scale, shift), lo, hi);
     }
-    Arch::new().dispatch(LeakyNorm(x, slope, affine, clamp, output));
+    for ((&x, output), (&scale, &shift)) in x_tail.iter().zip(tail).zip(scale_tail.iter().zip(shift_tail)) {
+        let leaky = if x < 0.0 { x * slope } else { x };
+        *output = clamp.apply(leaky.mul_add(scale, shift));
+    }
 }
 
 /// `m = x > m || x.is_nan() ? x : m`.
@@ -141,6 +139,7 @@ pub(super) fn accumulate_run(x: &[f32], sum: &mut [f32]) {
 ///
 /// # Safety
 /// The image must hold the pixel, and nothing write to it while the slice is used.
+#[inline(always)]
 pub(super) unsafe fn pixel<'a>(image: Image, y: usize, x: usize, channels: usize) -> &'a [f32] {
     // SAFETY: by this function's own contract.
     unsafe { slice::from_raw_parts(image.offset(y, x, 0).pointer, channels) }
@@ -150,6 +149,7 @@ pub(super) unsafe fn pixel<'a>(image: Image, y: usize, x: usize, channels: usize
 ///
 /// # Safety
 /// The contract of [`Packed::run`](super::operator::Packed::run).
+#[inline(always)]
 pub(super) unsafe fn each_pixel(call: &Call, mut compute: impl FnMut(usize, usize, &mut [f32])) {
     let (height, width) = call.output_size;
     for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
