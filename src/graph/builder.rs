@@ -16,6 +16,9 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 
 /// Builds a [`Graph`]: each call appends a node and gives its output. Names are the caller's, each used once.
 ///
+/// A call is refused, by an error with the node's name and no change to the graph, where the name is used, a tensor is
+/// another builder's, the shapes do not fit, or an array has another length than the layer's.
+///
 /// ```
 /// use sepconv::graph::{Builder, Layer};
 /// use sepconv::parallel::Serial;
@@ -115,8 +118,7 @@ impl Builder {
         }
     }
 
-    /// An input of the graph: images of `shape`, which holds at least one element. An error where it does not, or another
-    /// input or node has the name.
+    /// An input of the graph: images of `shape`, which holds at least one element.
     pub fn input(&mut self, name: &str, shape: Shape) -> Result<Tensor> {
         self.check_name(name)?;
         check_shape(name, shape)?;
@@ -179,9 +181,7 @@ impl Builder {
         Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
-    /// A dense convolution to `outputs` channels under a window of any size, without dilation; weights O, I, kh, kw. This
-    /// and every later call that has a name: an error where another node has it, the shapes do not fit, or arrays have
-    /// another length than the layer.
+    /// A dense convolution to `outputs` channels under a window of any size, without dilation; weights O, I, kh, kw.
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
@@ -284,8 +284,8 @@ impl Builder {
             .ok_or_else(|| Error::node("graph", "tensor", "one of another builder", "one that this builder gave"))
     }
 
-    /// The graph with these tensors as its outputs: at least one, each once. Every node stays, also one whose output nothing
-    /// reads.
+    /// The graph with these tensors as its outputs: at least one, each once; else an error. Every node stays, also one
+    /// whose output nothing reads.
     pub fn build(self, outputs: &[Tensor]) -> Result<Graph> {
         let mut named: Vec<(String, usize)> = Vec::new();
         if outputs.is_empty() {

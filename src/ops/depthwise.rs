@@ -22,8 +22,8 @@ use crate::tensor::{AlignedBuffer, Shape, View, ViewMut, Window};
 pub struct DepthwiseParams {
     /// Channels, of the input and the output.
     pub channels: usize,
-    /// The window: 3x3 or 5x5, with a stride of 1 or 2 both ways, or 3x3 with a dilation of 2 or 4; its padding is smaller
-    /// than the window on each side.
+    /// The window: 3x3 or 5x5, with a stride of 1 or 2 both ways, 3x3 with a dilation of 2 or 4, 1x3 or 3x1; its padding is
+    /// smaller than the window on each side.
     pub window: Window,
     /// Clamps every input from below before it is used (Xception's pre-activation: `Some(0.0)`).
     pub input_lo: Option<f32>,
