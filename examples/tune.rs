@@ -55,8 +55,16 @@ struct Gemm {
     m: usize,
     k: usize,
     n: usize,
-    /// Milliseconds of each kernel for one group, from the search.
-    ms: BTreeMap<&'static str, f64>,
+    tiles: Vec<Tile>,
+}
+
+/// A kernel, with its time for one group from the search.
+#[derive(Serialize)]
+struct Tile {
+    kernel: &'static str,
+    lanes: usize,
+    mr_by_vectors: &'static [usize],
+    ms: f64,
 }
 
 /// The layers that one choice was made for, with the time of the choice and of the best alternative.
@@ -316,6 +324,12 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
             Ok(fastest)
         })?;
         let (found, times) = (&found[0], layers.len() as f64 * 1e3);
+        let of_group = |(tile, seconds): (&&'static PointwiseKernel, &f64)| Tile {
+            kernel: tile.name(),
+            lanes: tile.lanes(),
+            mr_by_vectors: tile.mr_by_vectors(),
+            ms: seconds * 1e3 / groups as f64,
+        };
         let grouped = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
         let repeated = if layers.len() == 1 { String::new() } else { format!(", {} times", layers.len()) };
         Ok(Row {
@@ -329,11 +343,7 @@ fn tiles(setup: &Setup, kernels: &'static Kernels, rounds: usize) -> Result<Vec<
                 m,
                 k: k / groups,
                 n: n / groups,
-                ms: tiles
-                    .iter()
-                    .zip(&found.all)
-                    .map(|(tile, time)| (tile.name(), time * 1e3 / groups as f64))
-                    .collect(),
+                tiles: tiles.iter().zip(&found.all).map(of_group).collect(),
             }),
         })
     };

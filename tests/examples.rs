@@ -20,7 +20,7 @@ use sepconv::Isa;
 use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 12] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
     "custom_network",
@@ -28,6 +28,7 @@ const EXAMPLES: [&str; 11] = [
     "logits",
     "profile --rounds 1",
     "scaling --net digits --threads 2 --rounds 1",
+    "segment --width 0.35 --height 33 --width-px 49",
     "tradeoff --net mobilenet_v1 --width 0.25 --resolution 128 --rounds 1",
     "tune --net digits --rounds 1",
     "latency",
@@ -219,6 +220,28 @@ fn a_network_of_ones_own_has_the_bits_of_the_reference() {
     }
 }
 
+/// Every ISA, on one thread and two, prints the same lines but for its name.
+#[test]
+fn a_segmented_image_has_the_bits_of_the_reference() {
+    if emulated() {
+        return;
+    }
+    for (stride, map) in [(8, "class map 13x21, "), (16, "class map 7x11, "), (32, "class map 4x6, ")] {
+        let mut digests = Vec::new();
+        for isa in Isa::supported() {
+            for threads in [1, 2] {
+                let line = format!("segment --width 0.35 --output-stride {stride} --isa {isa} --threads {threads}");
+                let output = run(&line, Stdio::piped());
+                let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+                assert_eq!(output.status.code(), Some(0), "{line}: {said}");
+                assert!(said.contains(map) && said.contains("those of the reference, bit by bit"), "{line}: {said}");
+                digests.push(said.replace(&isa.to_string(), "ISA"));
+            }
+        }
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    }
+}
+
 #[test]
 fn a_weight_file_says_what_it_is() {
     if emulated() {
@@ -295,6 +318,10 @@ fn errors_name_what_was_given() {
         ("logits --net mobilenet_v1 --groups 3", 2, "error: --groups 3: expected none for mobilenet_v1"),
         ("logits --net shufflenet_v1 --flavor torch", 2, "error: --flavor torch: expected one of paper, megvii"),
         ("logits --net shufflenet_v2 --activation relu6", 2, "error: --activation relu6: expected relu"),
+        ("segment --output-stride 4", 2, "error: --output-stride 4: expected 8, 16 or 32"),
+        ("segment --height 0", 2, "error: --height 0: expected 1 to 1024"),
+        ("segment --width-px 1025", 2, "error: --width-px 1025: expected 1 to 1024"),
+        ("segment --width NaN", 2, "error: --width NaN: expected more than 0, at most 2"),
         ("classify --resolution 32", 2, "error: the embedded digits are 28x28, the network takes 32x32"),
         (
             "classify --net mobilenet_v1 --resolution 4097 --weights hash --preprocess slim photo.png",

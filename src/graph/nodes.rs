@@ -172,6 +172,45 @@ impl Graph {
 
     /// The same graph with the outputs of the nodes `names` as its outputs, and without the nodes that these do not need.
     /// An error where a name is no node's, or stands twice.
+    ///
+    /// A head on features is a graph of its own, which has them as its inputs: its plan reads what the plan of the features
+    /// has written.
+    ///
+    /// ```
+    /// use sepconv::graph::{Builder, Layer};
+    /// use sepconv::models::{Architecture, Config, Network};
+    /// use sepconv::parallel::Serial;
+    /// use sepconv::weights::HashWeights;
+    /// use sepconv::{Batch, BatchMut, Options, Plan};
+    ///
+    /// let config = Config { width: 0.35, resolution: 96, ..Config::of(Architecture::MobilenetV2) };
+    /// let network = Network::new(Architecture::MobilenetV2, &config)?;
+    /// // Every 16th and every 32nd pixel.
+    /// let features = network.graph().features(["block13_expand", "conv_last"])?;
+    /// let shapes: Vec<_> = features.outputs().map(|(_, shape)| shape).collect();
+    ///
+    /// let mut head = Builder::new();
+    /// let inputs = [head.input("fine", shapes[0])?, head.input("coarse", shapes[1])?];
+    /// let fine = head.pointwise("boxes0", inputs[0], 3 * 4, Layer::named("boxes0").bias())?;
+    /// let coarse = head.pointwise("boxes1", inputs[1], 6 * 4, Layer::named("boxes1").bias())?;
+    /// let head = head.build(&[fine, coarse])?;
+    ///
+    /// let (backbone, head) = (
+    ///     Plan::new(&features, &HashWeights, &Serial, Options::default())?,
+    ///     Plan::new(&head, &HashWeights, &Serial, Options::default())?,
+    /// );
+    /// let [mut fine, mut coarse] = [0, 1].map(|i| vec![0.0; shapes[i].len()]);
+    /// let mut outputs = [BatchMut::tight(&mut fine, 1, shapes[0])?, BatchMut::tight(&mut coarse, 1, shapes[1])?];
+    /// backbone.run(&Serial, &mut backbone.workspace()?, &HashWeights::image(96, 96, 3)?, &mut outputs)?;
+    ///
+    /// let inputs = [Batch::tight(&fine, 1, shapes[0])?, Batch::tight(&coarse, 1, shapes[1])?];
+    /// let boxes: Vec<_> = head.graph().outputs().map(|(_, shape)| shape).collect();
+    /// let [mut small, mut large] = [0, 1].map(|i| vec![0.0; boxes[i].len()]);
+    /// let mut outputs = [BatchMut::tight(&mut small, 1, boxes[0])?, BatchMut::tight(&mut large, 1, boxes[1])?];
+    /// head.run(&Serial, &mut head.workspace()?, &inputs, &mut outputs)?;
+    /// assert_eq!((small.len(), large.len()), (6 * 6 * 3 * 4, 3 * 3 * 6 * 4));
+    /// # Ok::<(), sepconv::Error>(())
+    /// ```
     pub fn features<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Graph> {
         let mut outputs: Vec<(String, usize)> = Vec::new();
         for name in names {

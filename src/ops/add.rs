@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use pulp::Simd;
+
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::part::Call;
-use super::simd::{add_run, each_pixel, pixel};
+use super::part::{Call, Part};
+use super::simd::{Pixelwise, add_run, each_pixel, pixel};
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -31,9 +34,10 @@ pub fn add(a: View<'_>, b: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> R
     if shape.is_empty() {
         return Ok(());
     }
-    for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
-        add_run(a.pixel(y, x), b.pixel(y, x), clamp, output.pixel_mut(y, x));
-    }
+    let (whole, epilogue) = (Part::all(shape), Epilogue::add(b, clamp));
+    let call = Call::of(&Window::PIXEL, &whole, (a, 0..shape.channels), &epilogue, &mut output);
+    // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+    unsafe { Add.run(&call) };
     Ok(())
 }
 
@@ -77,13 +81,16 @@ impl Packed for Add {
     }
 
     unsafe fn run(&self, call: &Call) {
-        let channels = call.outputs.len();
+        // SAFETY: by this function's own contract.
+        unsafe { each_pixel(call, self) };
+    }
+}
+
+impl Pixelwise for Add {
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
         // SAFETY: by this function's own contract; both summands hold every pixel of the output.
-        unsafe {
-            each_pixel(call, |y, x, output| {
-                let (a, b) = (pixel(call.input, y, x, channels), pixel(call.residual, y, x, channels));
-                add_run(a, b, call.clamp, output);
-            });
-        }
+        let (a, b) = unsafe { (pixel(call.input, place, output.len()), pixel(call.residual, place, output.len())) };
+        add_run(simd, a, b, call.clamp, output);
     }
 }

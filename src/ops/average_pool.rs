@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use pulp::Simd;
+
 use super::epilogue::Epilogue;
 use super::max_pool::strip_window;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part};
-use super::simd::{accumulate_run, each_pixel, pixel};
+use super::simd::{Pixelwise, accumulate_run, each_pixel, pixel};
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -163,20 +165,22 @@ impl Packed for Pooling {
     }
 
     unsafe fn run(&self, call: &Call) {
-        let window = strip_window(self.window, call.missing);
-        let channels = call.outputs.len();
-        // SAFETY: by this function's own contract; only taps inside the input are read.
-        unsafe {
-            each_pixel(call, |y, x, output| {
-                output.fill(0.0);
-                let mut count = 0;
-                for (_, row, column) in window.taps_inside(call.input_size, (y, x)) {
-                    accumulate_run(pixel(call.input, row, column, channels), output);
-                    count += 1;
-                }
-                let scale = 1.0 / (if self.count_padding { window.taps() } else { count }) as f32;
-                output.iter_mut().for_each(|sum| *sum *= scale);
-            });
+        // SAFETY: by this function's own contract.
+        unsafe { each_pixel(call, &Pooling { window: strip_window(self.window, call.missing), ..*self }) };
+    }
+}
+
+impl Pixelwise for Pooling {
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
+        output.fill(0.0);
+        let mut count = 0;
+        for (_, row, column) in self.window.taps_inside(call.input_size, place) {
+            // SAFETY: by this function's own contract; the tap lies inside the input.
+            accumulate_run(simd, unsafe { pixel(call.input, (row, column), output.len()) }, output);
+            count += 1;
         }
+        let scale = 1.0 / (if self.count_padding { self.window.taps() } else { count }) as f32;
+        output.iter_mut().for_each(|sum| *sum *= scale);
     }
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use pulp::Simd;
+
+use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::part::Call;
-use super::simd::{clamp_run, each_pixel, pixel};
+use super::part::{Call, Part};
+use super::simd::{Pixelwise, clamp_run, each_pixel, pixel};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -20,9 +23,10 @@ pub fn clamp(input: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> Result<(
     if shape.is_empty() {
         return Ok(());
     }
-    for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
-        clamp_run(input.pixel(y, x), clamp, output.pixel_mut(y, x));
-    }
+    let whole = Part::all(shape);
+    let call = Call::of(&Window::PIXEL, &whole, (input, 0..shape.channels), &Epilogue::clamp(clamp), &mut output);
+    // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
+    unsafe { Clamping.run(&call) };
     Ok(())
 }
 
@@ -63,11 +67,15 @@ impl Packed for Clamping {
     }
 
     unsafe fn run(&self, call: &Call) {
+        // SAFETY: by this function's own contract.
+        unsafe { each_pixel(call, self) };
+    }
+}
+
+impl Pixelwise for Clamping {
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
         // SAFETY: by this function's own contract; the input holds every pixel of the output.
-        unsafe {
-            each_pixel(call, |y, x, output| {
-                clamp_run(pixel(call.input, y, x, call.outputs.len()), call.clamp, output);
-            });
-        }
+        clamp_run(simd, unsafe { pixel(call.input, place, output.len()) }, call.clamp, output);
     }
 }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part, expect_length};
-use super::simd::{each_pixel, leaky_norm_run, pixel};
+use super::simd::{Pixelwise, each_pixel, leaky_norm_run, pixel};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -46,7 +46,7 @@ pub fn leaky_norm(
     let whole = Part::all(shape);
     let call = Call::of(&Window::PIXEL, &whole, (input, 0..shape.channels), &Epilogue::clamp(clamp), &mut output);
     // SAFETY: the views are as large as was checked, and `output` is borrowed uniquely.
-    unsafe { run(&call, slope, (scale, shift)) };
+    unsafe { each_pixel(&call, &Pixels { slope, affine: (scale, shift) }) };
     Ok(())
 }
 
@@ -114,30 +114,23 @@ impl Packed for PackedLeakyNorm {
 
     unsafe fn run(&self, call: &Call) {
         let channels = call.outputs.clone();
+        let affine = (&self.scale[channels.clone()], &self.shift[channels]);
         // SAFETY: by this function's own contract.
-        unsafe { run(call, self.slope, (&self.scale[channels.clone()], &self.shift[channels])) };
+        unsafe { each_pixel(call, &Pixels { slope: self.slope, affine }) };
     }
 }
 
-/// Computes what `call` says with the factors and summands of its channels.
-///
-/// # Safety
-/// The contract of [`Packed::run`].
-unsafe fn run(call: &Call, slope: f32, affine: (&[f32], &[f32])) {
-    struct Pixels<'a>(&'a Call, f32, (&'a [f32], &'a [f32]));
-    impl WithSimd for Pixels<'_> {
-        type Output = ();
+/// The slope, and the factors and summands of some channels.
+struct Pixels<'a> {
+    slope: f32,
+    affine: (&'a [f32], &'a [f32]),
+}
 
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Pixels(call, slope, affine) = self;
-            // SAFETY: by the contract of the function around; the input holds every pixel of the output.
-            unsafe {
-                each_pixel(call, |y, x, output| {
-                    leaky_norm_run(simd, pixel(call.input, y, x, output.len()), slope, affine, call.clamp, output);
-                });
-            }
-        }
+impl Pixelwise for Pixels<'_> {
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
+        // SAFETY: by this function's own contract; the input holds every pixel of the output.
+        let input = unsafe { pixel(call.input, place, output.len()) };
+        leaky_norm_run(simd, input, self.slope, self.affine, call.clamp, output);
     }
-    Arch::new().dispatch(Pixels(call, slope, affine));
 }

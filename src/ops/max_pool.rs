@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use pulp::Simd;
+
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part};
-use super::simd::{each_pixel, maximum_run, pixel};
+use super::simd::{Pixelwise, copy_run, each_pixel, maximum_run, pixel};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -83,19 +85,21 @@ impl Packed for MaxPool {
     }
 
     unsafe fn run(&self, call: &Call) {
-        let window = strip_window(self.window, call.missing);
-        let channels = call.outputs.len();
-        // SAFETY: by this function's own contract; only taps inside the input are read.
-        unsafe {
-            each_pixel(call, |y, x, output| {
-                for (at, (_, row, column)) in window.taps_inside(call.input_size, (y, x)).enumerate() {
-                    let tap = pixel(call.input, row, column, channels);
-                    match at {
-                        0 => output.copy_from_slice(tap),
-                        _ => maximum_run(tap, output),
-                    }
-                }
-            });
+        // SAFETY: by this function's own contract.
+        unsafe { each_pixel(call, &MaxPool { window: strip_window(self.window, call.missing) }) };
+    }
+}
+
+impl Pixelwise for MaxPool {
+    #[inline(always)]
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
+        for (at, (_, row, column)) in self.window.taps_inside(call.input_size, place).enumerate() {
+            // SAFETY: by this function's own contract; the tap lies inside the input.
+            let tap = unsafe { pixel(call.input, (row, column), output.len()) };
+            match at {
+                0 => copy_run::<S>(tap, output),
+                _ => maximum_run(simd, tap, output),
+            }
         }
     }
 }

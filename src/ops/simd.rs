@@ -1,4 +1,4 @@
-//! What the operators without weights share: runs of elements over `pulp`.
+//! What the operators without weights share: runs of elements over `pulp`, and the loop over the pixels of a call.
 
 use std::slice;
 
@@ -6,6 +6,51 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::part::Call;
 use crate::tensor::{Clamp, Image};
+
+/// An operator that computes its output pixel by pixel.
+pub(super) trait Pixelwise {
+    /// Computes pixel (`y`, `x`) of `call`, its channels in `output`.
+    ///
+    /// # Safety
+    /// The contract of [`Packed::run`](super::operator::Packed::run).
+    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]);
+}
+
+/// Computes each output pixel of `call`, row by row, with the widest vectors that `pulp` finds.
+///
+/// # Safety
+/// The contract of [`Packed::run`](super::operator::Packed::run).
+pub(super) unsafe fn each_pixel(call: &Call, operator: &impl Pixelwise) {
+    struct Pixels<'a, P>(&'a Call, &'a P);
+    impl<P: Pixelwise> WithSimd for Pixels<'_, P> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Pixels(call, operator) = self;
+            let (height, width) = call.output_size;
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                // SAFETY: by the contract of the function around: the pixel lies inside the output, and nothing else uses
+                // it.
+                unsafe {
+                    let pixel = call.output.offset(y, x, 0).pointer;
+                    operator.pixel(simd, call, (y, x), slice::from_raw_parts_mut(pixel, call.outputs.len()));
+                }
+            }
+        }
+    }
+    Arch::new().dispatch(Pixels(call, operator));
+}
+
+/// `channels` of pixel (`y`, `x`) of `image`, to be read.
+///
+/// # Safety
+/// The image must hold the pixel, and nothing write to it while the slice is used.
+#[inline(always)]
+pub(super) unsafe fn pixel<'a>(image: Image, (y, x): (usize, usize), channels: usize) -> &'a [f32] {
+    // SAFETY: by this function's own contract.
+    unsafe { slice::from_raw_parts(image.offset(y, x, 0).pointer, channels) }
+}
 
 /// Compare and select: keeps NaN and −0.
 #[inline(always)]
@@ -21,48 +66,30 @@ fn fused<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
 }
 
 /// `output = clamp(a + b)` for three runs of equal length.
-pub(super) fn add_run(a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
-    struct Add<'a>(&'a [f32], &'a [f32], Clamp, &'a mut [f32]);
-    impl WithSimd for Add<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Add(a, b, clamp, output) = self;
-            let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
-            let ((a, a_tail), (b, b_tail)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
-            let (output, tail) = S::as_mut_simd_f32s(output);
-            for ((&a, &b), output) in a.iter().zip(b).zip(output) {
-                *output = clamped(simd, simd.add_f32s(a, b), lo, hi);
-            }
-            for ((a, b), output) in a_tail.iter().zip(b_tail).zip(tail) {
-                *output = clamp.apply(a + b);
-            }
-        }
+#[inline(always)]
+pub(super) fn add_run<S: Simd>(simd: S, a: &[f32], b: &[f32], clamp: Clamp, output: &mut [f32]) {
+    let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
+    let ((a, a_tail), (b, b_tail)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let (output, tail) = S::as_mut_simd_f32s(output);
+    for ((&a, &b), output) in a.iter().zip(b).zip(output) {
+        *output = clamped(simd, simd.add_f32s(a, b), lo, hi);
     }
-    Arch::new().dispatch(Add(a, b, clamp, output));
+    for ((a, b), output) in a_tail.iter().zip(b_tail).zip(tail) {
+        *output = clamp.apply(a + b);
+    }
 }
 
 /// `output = clamp(x)` for two runs of equal length.
-pub(super) fn clamp_run(x: &[f32], clamp: Clamp, output: &mut [f32]) {
-    struct Clamping<'a>(&'a [f32], Clamp, &'a mut [f32]);
-    impl WithSimd for Clamping<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let Clamping(x, clamp, output) = self;
-            let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
-            let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
-            for (&x, output) in x.iter().zip(output) {
-                *output = clamped(simd, x, lo, hi);
-            }
-            for (&x, output) in x_tail.iter().zip(tail) {
-                *output = clamp.apply(x);
-            }
-        }
+#[inline(always)]
+pub(super) fn clamp_run<S: Simd>(simd: S, x: &[f32], clamp: Clamp, output: &mut [f32]) {
+    let (lo, hi) = (simd.splat_f32s(clamp.lo), simd.splat_f32s(clamp.hi));
+    let ((x, x_tail), (output, tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(output));
+    for (&x, output) in x.iter().zip(output) {
+        *output = clamped(simd, x, lo, hi);
     }
-    Arch::new().dispatch(Clamping(x, clamp, output));
+    for (&x, output) in x_tail.iter().zip(tail) {
+        *output = clamp.apply(x);
+    }
 }
 
 /// `output = clamp((x < 0 ? x * slope : x) * scale + shift)` for runs of equal length.
@@ -90,71 +117,49 @@ pub(super) fn leaky_norm_run<S: Simd>(
 }
 
 /// `m = x > m || x.is_nan() ? x : m`.
-pub(super) fn maximum_run(x: &[f32], m: &mut [f32]) {
-    struct Maximum<'a>(&'a [f32], &'a mut [f32]);
-    impl WithSimd for Maximum<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let ((x, x_tail), (m, m_tail)) = (S::as_simd_f32s(self.0), S::as_mut_simd_f32s(self.1));
-            for (&x, m) in x.iter().zip(m) {
-                // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays
-                // unless x is NaN as well.
-                let keep = simd.select_f32s(simd.greater_than_f32s(x, *m), x, *m);
-                let ordered = simd.less_than_or_equal_f32s(x, simd.splat_f32s(f32::INFINITY));
-                *m = simd.select_f32s(ordered, keep, x);
-            }
-            for (&x, m) in x_tail.iter().zip(m_tail) {
-                if x > *m || x.is_nan() {
-                    *m = x;
-                }
-            }
+#[inline(always)]
+pub(super) fn maximum_run<S: Simd>(simd: S, x: &[f32], m: &mut [f32]) {
+    let ((x, x_tail), (m, m_tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(m));
+    for (&x, m) in x.iter().zip(m) {
+        // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays unless x is NaN
+        // as well.
+        let keep = simd.select_f32s(simd.greater_than_f32s(x, *m), x, *m);
+        let ordered = simd.less_than_or_equal_f32s(x, simd.splat_f32s(f32::INFINITY));
+        *m = simd.select_f32s(ordered, keep, x);
+    }
+    for (&x, m) in x_tail.iter().zip(m_tail) {
+        if x > *m || x.is_nan() {
+            *m = x;
         }
     }
-    Arch::new().dispatch(Maximum(x, m));
 }
 
 /// `sum += x`.
-pub(super) fn accumulate_run(x: &[f32], sum: &mut [f32]) {
-    struct Accumulate<'a>(&'a [f32], &'a mut [f32]);
-    impl WithSimd for Accumulate<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            let ((x, x_tail), (sum, sum_tail)) = (S::as_simd_f32s(self.0), S::as_mut_simd_f32s(self.1));
-            for (&x, sum) in x.iter().zip(sum) {
-                *sum = simd.add_f32s(*sum, x);
-            }
-            for (x, sum) in x_tail.iter().zip(sum_tail) {
-                *sum += x;
-            }
-        }
+#[inline(always)]
+pub(super) fn accumulate_run<S: Simd>(simd: S, x: &[f32], sum: &mut [f32]) {
+    let ((x, x_tail), (sum, sum_tail)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(sum));
+    for (&x, sum) in x.iter().zip(sum) {
+        *sum = simd.add_f32s(*sum, x);
     }
-    Arch::new().dispatch(Accumulate(x, sum));
+    for (x, sum) in x_tail.iter().zip(sum_tail) {
+        *sum += x;
+    }
 }
 
-/// `channels` of pixel (`y`, `x`) of `image`, to be read.
-///
-/// # Safety
-/// The image must hold the pixel, and nothing write to it while the slice is used.
+/// `output = x`. The last vector ends at the last element, and copies some a second time: most runs are shorter than a
+/// call of `memcpy` is worth.
 #[inline(always)]
-pub(super) unsafe fn pixel<'a>(image: Image, y: usize, x: usize, channels: usize) -> &'a [f32] {
-    // SAFETY: by this function's own contract.
-    unsafe { slice::from_raw_parts(image.offset(y, x, 0).pointer, channels) }
-}
-
-/// Calls `compute` with the place of each output pixel of `call` and the pixel itself, row by row.
-///
-/// # Safety
-/// The contract of [`Packed::run`](super::operator::Packed::run).
-#[inline(always)]
-pub(super) unsafe fn each_pixel(call: &Call, mut compute: impl FnMut(usize, usize, &mut [f32])) {
-    let (height, width) = call.output_size;
-    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-        // SAFETY: by this function's own contract: the pixel lies inside the output, and nothing else uses it.
-        let pixel = unsafe { slice::from_raw_parts_mut(call.output.offset(y, x, 0).pointer, call.outputs.len()) };
-        compute(y, x, pixel);
+pub(super) fn copy_run<S: Simd>(x: &[f32], output: &mut [f32]) {
+    let count = x.len().min(output.len());
+    let Some(last) = count.checked_sub(S::F32_LANES) else {
+        output.iter_mut().zip(x).for_each(|(output, &x)| *output = x);
+        return;
+    };
+    for at in (0..last).step_by(S::F32_LANES).chain([last]) {
+        // SAFETY: `at` and the vector after it lie within both.
+        unsafe {
+            let vector = x.as_ptr().add(at).cast::<S::f32s>().read_unaligned();
+            output.as_mut_ptr().add(at).cast::<S::f32s>().write_unaligned(vector);
+        }
     }
 }
