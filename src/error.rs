@@ -1,6 +1,17 @@
 //! The one error type: what was wrong, what was expected, what to do.
 
 /// Why a call was refused. No function of this crate panics on bad input; each returns one of these instead.
+///
+/// ```
+/// use sepconv::{Error, Result, View};
+///
+/// fn first(image: &[f32]) -> Result<f32> {
+///     Ok(View::tight(image, 2, 2, 3)?.pixel(0, 0)[0])
+/// }
+/// let error = first(&[0.0; 11]).unwrap_err();
+/// assert!(matches!(error, Error::Length { got: 11, .. }));
+/// assert_eq!(error.to_string(), "view: got 11 elements, expected at least 12");
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -131,5 +142,5 @@ fn listed(problems: &[String]) -> String {
     problems.iter().take(LISTED).chain(&rest).map(|line| format!("\n  {line}")).collect()
 }
 
-/// What fallible functions of this crate return.
+/// What fallible functions of this crate return; [`Error`] has an example.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

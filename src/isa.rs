@@ -3,6 +3,21 @@
 use std::fmt;
 
 /// An instruction set.
+///
+/// ```
+/// use sepconv::Isa;
+///
+/// let (supported, best) = (Isa::supported(), Isa::best());
+/// assert_eq!((supported.first(), supported.last()), (Some(&Isa::Portable), Some(&best)));
+/// assert!(Isa::ALL.iter().all(|isa| isa.kernels().is_ok() == supported.contains(isa)));
+/// // What the environment names, or the best.
+/// let named = std::env::var(Isa::VARIABLE).ok().filter(|name| !name.is_empty());
+/// assert_eq!(Isa::selected()?.name(), named.as_deref().unwrap_or(best.name()));
+///
+/// assert_eq!("avx2".parse(), Ok(Isa::Avx2));
+/// assert!("mmx".parse::<Isa>().is_err());
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Isa {

@@ -5,6 +5,40 @@
 /// Which thread runs a task never changes a result: tasks of one call write to disjoint memory and none waits for
 /// another.
 ///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use sepconv::parallel::Parallel;
+///
+/// /// The standard library's threads, one a task.
+/// struct Scoped;
+///
+/// // SAFETY: a scope ends, or unwinds, when all of its threads have ended.
+/// unsafe impl Parallel for Scoped {
+///     fn threads(&self) -> usize {
+///         4
+///     }
+///
+///     fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
+///         work();
+///     }
+///
+///     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+///         std::thread::scope(|scope| {
+///             for index in 0..tasks {
+///                 scope.spawn(move || task(index));
+///             }
+///         });
+///     }
+/// }
+///
+/// let sum = AtomicUsize::new(0);
+/// let add = |task| {
+///     sum.fetch_add(task, Ordering::Relaxed);
+/// };
+/// Scoped.enter(4, &mut || Scoped.run(4, &add));
+/// assert_eq!(sum.into_inner(), 6);
+/// ```
 /// # Safety
 /// [`run`](Self::run) calls each task once at most. When it returns, every task has returned; when it unwinds, no task
 /// is running any more and none begins. Plans write through raw pointers on the strength of it.
@@ -21,6 +55,16 @@ pub unsafe trait Parallel: Sync {
 }
 
 /// The calling thread alone.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use sepconv::parallel::{Parallel, Serial};
+///
+/// let order = Mutex::new(Vec::new());
+/// Serial.run(3, &|task| order.lock().unwrap().push(task));
+/// assert_eq!((Serial.threads(), order.into_inner().unwrap()), (1, vec![0, 1, 2]));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Serial;
 
@@ -66,6 +110,24 @@ mod with_rayon {
     /// What helps lies in the pool's queues as a job, and whoever waits for something else on that pool may take it:
     /// a task that calls rayon, an observer, a run inside a run. Such a job returns at once where its thread is inside
     /// a run already, and after 10 milliseconds without a task anywhere else: a run always ends.
+    ///
+    /// ```
+    /// use sepconv::models::{Architecture, Config, Network};
+    /// use sepconv::parallel::{Rayon, Serial};
+    /// use sepconv::weights::HashWeights;
+    ///
+    /// let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
+    /// let parallel = Rayon::new(pool);
+    /// let network = Network::new(Architecture::Digits, &Config::of(Architecture::Digits))?;
+    /// let plan = network.plan(&HashWeights, &parallel, Default::default())?;
+    /// assert_eq!(plan.threads(), 2);
+    /// let (mut workspace, image) = (plan.workspace()?, HashWeights::image(28, 28, 1)?);
+    /// let (mut by_two, mut by_one) = ([0.0; 10], [0.0; 10]);
+    /// plan.run(&parallel, &mut workspace, &image, &mut by_two[..])?;
+    /// plan.run(&Serial, &mut workspace, &image, &mut by_one[..])?;
+    /// assert_eq!(by_two, by_one);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[derive(Debug)]
     pub struct Rayon {
         pool: Arc<rayon::ThreadPool>,

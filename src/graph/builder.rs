@@ -16,6 +16,9 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 
 /// Builds a [`Graph`]: each call appends a node and gives its output. Names are the caller's, each used once.
 ///
+/// A call is refused, by an error with the node's name and no change to the graph, where the name is used, a tensor is
+/// another builder's, the shapes do not fit, or an array has another length than the layer's.
+///
 /// ```
 /// use sepconv::graph::{Builder, Layer};
 /// use sepconv::parallel::Serial;
@@ -37,6 +40,39 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 /// assert_eq!(output.len(), 24 * 32 * 16);
 /// # Ok::<(), sepconv::Error>(())
 /// ```
+///
+/// Calls beside convolutions; a tensor that they give can be read by any number of others:
+///
+/// ```
+/// use sepconv::graph::{Builder, Flatten, Layer};
+/// use sepconv::{Clamp, Shape, Window};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(16, 16, 4))?;
+/// let pooled = net.max_pool("max", image, Window::square(3).stride(2).symmetric())?;
+/// let halves = net.split(pooled, &[2, 2])?;
+/// let swapped = net.concat(&[halves[1], halves[0]])?;
+/// let x = net.grouped_pointwise("grouped", swapped, 8, 2, Layer::named("grouped"))?;
+/// let x = net.shuffle(x, 2)?;
+/// let x = net.clamp("relu", x, Clamp::RELU)?;
+/// let x = net.average_pool("average", x, Window::square(2).stride(2), false)?;
+/// assert_eq!(net.shape(x)?, Shape::new(4, 4, 8));
+/// let six = net.slice(x, 0..6)?;
+/// let mean = net.global_average_pool("mean", six)?;
+/// let classes = net.fully_connected("classes", mean, 10, Layer::named("classes").bias())?;
+/// let x = net.leaky_norm("leaky", x, 0.1, Layer::without_weights().norm("bn", 1e-3))?;
+/// let others = net.flattened("others", x, Flatten::ChannelsLast, 10, Layer::named("others"))?;
+/// let graph = net.build(&[classes, others])?;
+/// assert_eq!(graph.nodes().len(), 8);
+/// assert_eq!(graph.node("others").unwrap().weight_shape(), Some(vec![10, 4 * 4 * 8]));
+///
+/// // Errors name the node.
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(16, 16, 4))?;
+/// let error = net.fully_connected("classes", image, 10, Layer::named("classes")).unwrap_err();
+/// assert!(error.to_string().starts_with("classes: "));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     id: usize,
@@ -46,7 +82,7 @@ pub struct Builder {
     names: HashSet<String>,
 }
 
-/// How a fully connected layer takes the elements of an image, one after the other.
+/// How a fully connected layer takes the elements of an image, one after the other. [`Builder`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flatten {
@@ -91,7 +127,7 @@ impl Builder {
         Ok(self.value(Value::whole(Origin::Input(self.inputs.len() - 1), shape)))
     }
 
-    /// Channels `range` of a tensor; no node, and no copy.
+    /// Channels `range` of a tensor, at least one; no node, and no copy. An error where the tensor has fewer.
     pub fn slice(&mut self, input: Tensor, range: Range<usize>) -> Result<Tensor> {
         let shape = self.shape(input)?;
         if range.start >= range.end || range.end > shape.channels {
@@ -101,7 +137,7 @@ impl Builder {
         Ok(self.value(self.values[input.index].slice(range)))
     }
 
-    /// A tensor in slices of so many channels, which are all of it; no node, and no copy.
+    /// A tensor in slices of so many channels, which are all of it; no node, and no copy. An error where they are not.
     pub fn split(&mut self, input: Tensor, channels: &[usize]) -> Result<Vec<Tensor>> {
         let shape = self.shape(input)?;
         let sum = channels.iter().try_fold(0usize, |sum, &channels| sum.checked_add(channels));
@@ -115,7 +151,7 @@ impl Builder {
     }
 
     /// The channels of several tensors of one height and width, those of the first in front; no node. A plan has them
-    /// written side by side where it can.
+    /// written side by side where it can. An error without tensors, and where their sizes differ.
     pub fn concat(&mut self, inputs: &[Tensor]) -> Result<Tensor> {
         let shapes = inputs.iter().map(|&input| self.shape(input)).collect::<Result<Vec<_>>>()?;
         let Some(&Shape { height, width, .. }) = shapes.first() else {
@@ -134,7 +170,7 @@ impl Builder {
 
     /// A channel shuffle (ShuffleNet): the channels as `groups` rows, read column by column, so that channel
     /// `i * groups + j` is channel `j * n + i` of the input, with `n` channels a group; no node. It moves into the weights
-    /// of its neighbours where it can.
+    /// of its neighbours where it can. An error where `groups` does not divide the channels.
     pub fn shuffle(&mut self, input: Tensor, groups: usize) -> Result<Tensor> {
         let shape = self.shape(input)?;
         if groups == 0 || !shape.channels.is_multiple_of(groups) {
@@ -145,7 +181,7 @@ impl Builder {
         Ok(self.value(self.values[input.index].shuffle(groups)))
     }
 
-    /// A dense convolution to `outputs` channels under a window of any size, without dilation.
+    /// A dense convolution to `outputs` channels under a window of any size, without dilation; weights O, I, kh, kw.
     pub fn conv(&mut self, name: &str, input: Tensor, outputs: usize, window: Window, layer: Layer) -> Result<Tensor> {
         // One kernel does both; without padding a window of one pixel is a pointwise convolution.
         if window.is_pixel() && window.padding == Default::default() && window.stride.0 == window.stride.1 {
@@ -155,18 +191,19 @@ impl Builder {
         self.weighted(name, Dense { outputs, window }, input, layer)
     }
 
-    /// A depthwise convolution: each channel under a window of its own.
+    /// A depthwise convolution: each channel under a window of its own; weights C, 1, kh, kw. The windows are those of
+    /// [`DepthwiseParams`](crate::ops::DepthwiseParams): a plan has no kernel for others.
     pub fn depthwise(&mut self, name: &str, input: Tensor, window: Window, layer: Layer) -> Result<Tensor> {
         self.weighted(name, Channelwise { window }, input, layer)
     }
 
-    /// A pointwise (1x1) convolution to `outputs` channels.
+    /// A pointwise (1x1) convolution to `outputs` channels; weights O, I, 1, 1.
     pub fn pointwise(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
         self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
     /// A pointwise (1x1) convolution in `groups`: equal slices of the input channels, each to an equal slice of the
-    /// `outputs`.
+    /// `outputs`; weights O, I a group, 1, 1.
     pub fn grouped_pointwise(
         &mut self,
         name: &str,
@@ -178,7 +215,7 @@ impl Builder {
         self.weighted(name, Mixing { kind: "pointwise", outputs, stride: 1, groups }, input, layer)
     }
 
-    /// A fully connected layer to `outputs` channels; its input has one pixel.
+    /// A fully connected layer to `outputs` channels; its input has one pixel. Weights O, I.
     pub fn fully_connected(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
         let shape = self.shape_for(name, input)?;
         if (shape.height, shape.width) != (1, 1) {
@@ -247,8 +284,8 @@ impl Builder {
             .ok_or_else(|| Error::node("graph", "tensor", "one of another builder", "one that this builder gave"))
     }
 
-    /// The graph with these tensors as its outputs: at least one, each once. Every node stays, also one whose output nothing
-    /// reads.
+    /// The graph with these tensors as its outputs: at least one, each once; else an error. Every node stays, also one
+    /// whose output nothing reads.
     pub fn build(self, outputs: &[Tensor]) -> Result<Graph> {
         let mut named: Vec<(String, usize)> = Vec::new();
         if outputs.is_empty() {

@@ -8,13 +8,22 @@ use crate::tensor::Clamp;
 /// What a convolution or a fully connected layer has besides its shape: parameters, by name or as arrays, and a clamp.
 ///
 /// ```
-/// use sepconv::Clamp;
-/// use sepconv::graph::Layer;
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::{Clamp, Shape};
 ///
-/// // The tensors `stem.weight`, and `bn.weight`, `.bias`, `.running_mean`, `.running_var` of a source of weights.
-/// let named = Layer::named("stem").norm("bn", 1e-5).clamp(Clamp::RELU6);
-/// // The same from arrays, with a bias and no normalisation.
-/// let given = Layer::arrays(vec![0.5; 8 * 3 * 9], vec![0.0; 8]).clamp(Clamp::new(-1.0, 1.0));
+/// // The tensors `pw.weight`, `pw.bias`, and `bn.weight`, `.bias`, `.running_mean`, `.running_var` of a source of weights.
+/// let named = Layer::named("pw").bias().norm("bn", 1e-5).clamp(Clamp::RELU6);
+/// // The same from arrays.
+/// let (ones, zeros) = ([1.0; 8], [0.0; 8]);
+/// let given = Layer::arrays([0.5; 8 * 3], zeros).norm_arrays(ones, zeros, zeros, ones, 1e-5).clamp(Clamp::RELU6);
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 3))?;
+/// let outputs = [net.pointwise("named", image, 8, named)?, net.pointwise("given", image, 8, given)?];
+/// let graph = net.build(&outputs)?;
+/// // Weights, biases, scales and shifts of two layers.
+/// assert_eq!(graph.params(), 2 * (8 * 3 + 8 + 8 + 8));
+/// # Ok::<(), sepconv::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -75,7 +84,7 @@ impl Layer {
     }
 }
 
-/// Where tensors come from.
+/// Where tensors come from; [`Parameters`] has an example.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Tensors {
@@ -101,6 +110,22 @@ impl fmt::Debug for Tensors {
 }
 
 /// The trained parameters of a node.
+///
+/// ```
+/// use sepconv::Shape;
+/// use sepconv::graph::{Builder, Layer, Tensors};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 3))?;
+/// let x = net.pointwise("pw", image, 8, Layer::named("block.pw").norm("block.bn", 1e-5))?;
+/// let graph = net.build(&[x])?;
+/// let parameters = graph.nodes()[0].parameters().unwrap();
+/// assert_eq!(parameters.weights(), &Tensors::Named("block.pw".into()));
+/// assert!(!parameters.has_bias());
+/// let norm = parameters.norm().unwrap();
+/// assert_eq!((norm.tensors(), norm.epsilon()), (&Tensors::Named("block.bn".into()), 1e-5));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     weights: Tensors,
@@ -125,7 +150,7 @@ impl Parameters {
     }
 }
 
-/// The batch normalisation that follows a convolution.
+/// The batch normalisation that follows a convolution; [`Parameters`] has an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Norm {
     pub(super) tensors: Tensors,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ops::Operator;
 use crate::tensor::{Clamp, Shape, Window};
 
-/// A tensor of a graph, as the calls of its [`Builder`](super::Builder) give and take it.
+/// A tensor of a graph, as the calls of its [`Builder`](super::Builder), which has examples, give and take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// The builder that made it.
@@ -25,6 +25,26 @@ pub(crate) struct Input {
 }
 
 /// One operator of a graph with what it reads.
+///
+/// ```
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::{Clamp, Shape, Window};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(8, 8, 4))?;
+/// let window = Window::square(3).stride(2).symmetric();
+/// let x = net.depthwise("dw", image, window, Layer::named("dw").bias().clamp(Clamp::RELU))?;
+/// let graph = net.build(&[x])?;
+///
+/// let node = graph.node("dw").unwrap();
+/// assert_eq!((node.name(), node.kind()), ("dw", "depthwise"));
+/// assert_eq!((node.input(), node.output()), (Shape::new(8, 8, 4), Shape::new(4, 4, 4)));
+/// assert_eq!((node.window(), node.clamp()), (window, Clamp::RELU));
+/// assert_eq!(node.weight_shape(), Some(vec![4, 1, 3, 3]));
+/// assert_eq!(node.macs(), 4 * 4 * 4 * 9);
+/// assert!(node.parameters().unwrap().has_bias());
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Node {
     pub(crate) name: String,
@@ -100,6 +120,21 @@ impl Node {
 }
 
 /// What a network computes: operators over tensors, with named or given parameters. Made by a [`Builder`](super::Builder).
+///
+/// ```
+/// use sepconv::Shape;
+/// use sepconv::models::{Architecture, Config, Network};
+///
+/// let network = Network::new(Architecture::MobilenetV1, &Config::of(Architecture::MobilenetV1))?;
+/// let graph = network.graph();
+/// assert_eq!((graph.params(), graph.macs()), (4_231_976, 568_740_352));
+/// let (name, shape) = graph.inputs().next().unwrap();
+/// assert_eq!((name, shape), ("image", Shape::new(224, 224, 3)));
+/// assert_eq!(graph.nodes()[0].name(), "Conv2d_0");
+/// assert_eq!(graph.outputs().next().unwrap().1, Shape::new(1, 1, 1000));
+/// assert_eq!(graph.to_string().lines().count(), graph.nodes().len());
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Graph {
     pub(super) inputs: Vec<Input>,

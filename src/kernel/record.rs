@@ -8,6 +8,8 @@ macro_rules! records {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
     })*) => {
         $($(#[$doc])*
+        ///
+        /// Its record, which [`Kernels`] gives out and has an example of.
         #[derive(Debug)]
         pub struct $name {
             pub(crate) name: &'static str,
@@ -47,6 +49,28 @@ macro_rules! records {
 
         /// The kernels for the CPUs of one ISA. A reference to one is the proof that this machine can run them: only
         /// [`Isa::kernels`] gives it out.
+        ///
+        /// ```
+        /// use sepconv::Isa;
+        ///
+        /// let kernels = Isa::best().kernels()?;
+        /// assert_eq!(kernels.isa(), Isa::best());
+        /// for kernel in kernels.pointwise() {
+        ///     // Output channels by vectors, and the pixels for each number of them.
+        ///     assert_eq!(kernel.nr(), kernel.mr_by_vectors().len() * kernel.lanes());
+        ///     assert_eq!(kernel.mr_by_vectors().last(), Some(&kernel.mr()));
+        ///     assert!(!kernel.reason().is_empty() && kernel.isa() <= kernels.isa());
+        /// }
+        /// let mut depthwise = kernels.depthwise().iter();
+        /// let kernel = depthwise.find(|kernel| kernel.window() == (5, 5) && kernel.stride() == 2).unwrap();
+        /// let tile = format!("{}x{}x{}", kernel.rows(), kernel.columns(), kernel.lanes());
+        /// assert_eq!(kernel.name(), format!("dw5x5s2_f32_{tile}_{}", kernel.isa()));
+        /// assert_eq!(kernel.dilation(), 1);
+        /// // A stem's kernel serves one shape, the others all of them.
+        /// assert!(kernels.conv().iter().all(|kernel| kernel.stem() != kernel.serves((7, 7), 3)));
+        /// assert!(kernels.conv().iter().any(|kernel| !kernel.is_trial() && kernel.serves((7, 7), 3)));
+        /// # Ok::<(), sepconv::Error>(())
+        /// ```
         #[derive(Debug)]
         pub struct Kernels {
             pub(crate) isa: Isa,

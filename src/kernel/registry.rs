@@ -53,7 +53,7 @@ impl Isa {
     }
 
     /// The kernels for this ISA: those written for it, and those of an earlier one that serve its CPUs too. Holding the
-    /// reference proves that the CPU can run them.
+    /// reference proves that the CPU can run them. An error where this CPU, its operating system or this build cannot.
     pub fn kernels(self) -> Result<&'static Kernels> {
         of(self)
             .filter(|_| self.is_supported())

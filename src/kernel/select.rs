@@ -1,4 +1,19 @@
 //! Which kernel a layer gets: one decision an operator, from its shape.
+//!
+//! ```
+//! use sepconv::{Isa, select};
+//!
+//! let kernels = Isa::best().kernels()?;
+//! let kernel = select::pointwise(kernels, 56 * 56, 24, 144)?;
+//! assert!(kernel.mr() > 1 && !kernel.is_trial());
+//! let kernel = select::depthwise(kernels, (3, 3), 2, 1)?;
+//! assert_eq!((kernel.window(), kernel.stride(), kernel.dilation()), ((3, 3), 2, 1));
+//! assert!(select::conv(kernels, (7, 7), 3)?.serves((7, 7), 3));
+//! // There is none for every window: the error lists what there is.
+//! let error = select::depthwise(kernels, (9, 9), 1, 1).unwrap_err();
+//! assert!(error.to_string().contains("3x3 stride 2"));
+//! # Ok::<(), sepconv::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 use super::cost;

@@ -7,6 +7,15 @@ use crate::error::{Error, Result};
 use crate::tensor::Clamp;
 
 /// The networks by name.
+///
+/// ```
+/// use sepconv::models::{Architecture, Flavor};
+///
+/// assert_eq!("mobilenet_v2".parse(), Ok(Architecture::MobilenetV2));
+/// assert!(Architecture::ALL.iter().all(|network| network.to_string() == network.as_str()));
+/// assert_eq!(Architecture::Xception.defaults(), (1.0, 299));
+/// assert_eq!(Architecture::ShufflenetV2.flavors(), [Flavor::Torch, Flavor::Megvii]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -101,6 +110,13 @@ impl FromStr for Architecture {
 }
 
 /// Whose conventions a network follows: padding, epsilon, classes. Weights of one do not work with another's.
+///
+/// ```
+/// use sepconv::models::Flavor;
+///
+/// assert_eq!("keras".parse(), Ok(Flavor::Keras));
+/// assert!(Flavor::ALL.iter().all(|flavor| flavor.to_string() == flavor.as_str()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flavor {
@@ -182,6 +198,15 @@ impl FromStr for Flavor {
 }
 
 /// What there is between a convolution and the next.
+///
+/// ```
+/// use sepconv::Clamp;
+/// use sepconv::models::Activation;
+///
+/// assert_eq!("relu6".parse(), Ok(Activation::Relu6));
+/// assert_eq!(Activation::Relu6.clamp(), Clamp::RELU6);
+/// assert_eq!(Activation::Linear.clamp(), Clamp::NONE);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
@@ -222,6 +247,26 @@ impl FromStr for Activation {
 }
 
 /// What a network is built from. `None` takes the default of the network and its flavor.
+///
+/// ```
+/// use sepconv::models::{Activation, Architecture, Config, Flavor, Network};
+///
+/// let paper = Config::of(Architecture::MobilenetV1);
+/// assert_eq!((paper.width, paper.resolution, paper.flavor), (1.0, 224, Flavor::Torch));
+/// let config = Config {
+///     width: 0.25,
+///     resolution: 128,
+///     classes: Some(2),
+///     activation: Some(Activation::Relu),
+///     epsilon: Some(1e-4),
+///     ..Config::in_flavor(Architecture::MobilenetV1, Flavor::Keras)
+/// };
+/// let network = Network::new(Architecture::MobilenetV1, &config)?;
+/// assert_eq!((network.name(), network.classes()), ("mobilenet_v1_0.25_128_keras", 2));
+/// let error = Network::new(Architecture::MobilenetV1, &Config { groups: Some(3), ..config }).unwrap_err();
+/// assert_eq!(error.to_string(), "groups 3: expected none for mobilenet_v1");
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
     /// Multiplier of the channels: more than 0, at most 16.

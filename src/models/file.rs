@@ -11,17 +11,48 @@ use crate::error::{Error, Result};
 use crate::weights::SafetensorsWeights;
 
 /// A safetensors file, with what its metadata and the names and shapes of its tensors tell of the network.
+///
+/// ```
+/// use sepconv::models::{Architecture, Flavor, TensorNames, WeightFile};
+///
+/// // A file with one kernel of MobileNet V1, as Keras calls it, and no classifier.
+/// let kernel = r#""conv_pw_1/kernel":{"dtype":"F32","shape":[1,1,8,16],"data_offsets":[0,512]}"#;
+/// let said = r#""sepconv.width":"0.25","sepconv.background":"false""#;
+/// let header = format!(r#"{{"__metadata__":{{{said}}},{kernel}}}"#);
+/// let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 512]].concat();
+///
+/// let file = WeightFile::new(&file)?;
+/// let architecture = file.architecture()?;
+/// assert_eq!((architecture, file.names_of(architecture)?), (Architecture::MobilenetV1, TensorNames::Keras));
+/// assert!(TensorNames::ALL.contains(&TensorNames::Keras));
+/// let config = file.config(architecture)?;
+/// assert_eq!((config.width, config.flavor, config.resolution), (0.25, Flavor::Keras, 224));
+/// assert_eq!((file.background()?, file.is_backbone(architecture)?), (Some(false), true));
+/// // It is a source of tensors too.
+/// assert_eq!(file.shape("conv_pw_1/kernel"), Some(&[1, 1, 8, 16][..]));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct WeightFile<'a>(SafetensorsWeights<'a>);
 
 /// Reads the header of a safetensors file and builds the network that it is for: architecture, width, classes and, where
 /// there is no classifier, the backbone, by its metadata or by its tensors.
 ///
-/// ```no_run
-/// let bytes = std::fs::read("mobilenet_v2.safetensors")?;
-/// let (network, weights) = sepconv::models::load(&bytes)?;
-/// let plan = network.plan(&*weights, &sepconv::parallel::Serial, Default::default())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// An error where the bytes are no safetensors file, the tensors those of no network, or the metadata make none.
+///
+/// ```
+/// use sepconv::Error;
+/// use sepconv::models::load;
+/// use sepconv::parallel::Serial;
+///
+/// // A file is bytes, read or mapped: this one says what it is for, and has none of the tensors.
+/// let header = r#"{"__metadata__":{"sepconv.network":"squeezenet_1_1","sepconv.classes":"10"}}"#;
+/// let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+/// let (network, weights) = load(&file)?;
+/// assert_eq!((network.name(), network.classes()), ("squeezenet_1_1_224_torch", 10));
+/// let error = network.plan(&*weights, &Serial, Default::default()).unwrap_err();
+/// assert!(matches!(error, Error::Weights { problems, .. } if problems[0].contains("missing")));
+/// # Ok::<(), Error>(())
 /// ```
 pub fn load(file: &[u8]) -> Result<(Network, WeightFile<'_>)> {
     let file = WeightFile::new(file)?;
@@ -45,7 +76,7 @@ const WIDTHS: [f64; 10] = [1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4, 1.25, 1.5, 2.0]
 const GROUPS: [usize; 5] = [3, 8, 1, 2, 4];
 
 impl<'a> WeightFile<'a> {
-    /// Reads the header of `file`; the data stay where they are.
+    /// Reads the header of `file`; the data stay where they are. An error where it is no safetensors file.
     pub fn new(file: &'a [u8]) -> Result<Self> {
         Ok(WeightFile(SafetensorsWeights::new(file)?))
     }
@@ -146,7 +177,8 @@ impl<'a> WeightFile<'a> {
         published(config.groups).chain(hundredths).find(fits)
     }
 
-    /// Whether class 0 is the background, where the metadata say so (`sepconv.background`: true, 1, false or 0).
+    /// Whether class 0 is the background, where the metadata say so (`sepconv.background`: true, 1, false or 0; else an
+    /// error).
     pub fn background(&self) -> Result<Option<bool>> {
         let key = "sepconv.background";
         let read = |text: &str| match text {

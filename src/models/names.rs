@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::error::Result;
 use crate::tensor::buffer::collect;
 
-/// A source of weights: its names and its layouts.
+/// A source of weights: its names and its layouts. [`WeightFile`](super::WeightFile) has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TensorNames {

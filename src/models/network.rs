@@ -30,9 +30,23 @@ fn model(architecture: Architecture) -> &'static Model {
 ///
 /// ```
 /// use sepconv::models::{Architecture, Config, Network};
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{Options, Shape};
 ///
 /// let network = Network::new(Architecture::MobilenetV2, &Config::of(Architecture::MobilenetV2))?;
 /// assert_eq!((network.graph().params(), network.graph().macs()), (3_504_872, 300_774_272));
+/// assert_eq!((network.architecture(), network.name()), (Architecture::MobilenetV2, "mobilenet_v2_1.0_224_torch"));
+/// assert_eq!((network.input(), network.output()), (Shape::new(224, 224, 3), Shape::new(1, 1, 1000)));
+/// let features = network.backbone()?;
+/// assert_eq!((features.output(), features.classes()), (Shape::new(7, 7, 1280), 1280));
+///
+/// // `HashWeights` has tensors of any name; files have those of their makers.
+/// let network = Network::new(Architecture::Digits, &Config::of(Architecture::Digits))?;
+/// let folded = network.fold(&HashWeights)?;
+/// assert_eq!(folded.len(), network.graph().nodes().len());
+/// let plan = network.plan(&HashWeights, &Serial, Options::default())?;
+/// assert_eq!(plan.output_len(), network.classes());
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -108,7 +122,7 @@ impl Network {
         self.graph.outputs().next().map_or(Shape::default(), |(_, shape)| shape)
     }
 
-    /// Outputs: the classes.
+    /// Outputs: the classes, or the channels of a backbone's features.
     pub fn classes(&self) -> usize {
         self.output().channels
     }
@@ -125,7 +139,8 @@ impl Network {
         })
     }
 
-    /// The plan of the network with the weights of `source`, to be run on `parallel`.
+    /// The plan of the network with the weights of `source`, to be run on `parallel`. Errors as for [`fold`](Self::fold) and
+    /// [`Plan::new`].
     pub fn plan(&self, source: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
         Plan::from_folded(&self.graph, &self.fold(source)?, parallel, options)
     }

@@ -17,6 +17,16 @@ use crate::tensor::buffer::Arena;
 use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
 /// `output = clamp(a + b)`, pixel by pixel; an error where the three shapes differ.
+///
+/// ```
+/// use sepconv::{Clamp, View, ViewMut, ops};
+///
+/// let (a, b, mut sum) = ([1.0, 2.0], [-3.0, 2.0], [0.0; 2]);
+/// let view = |data| View::tight(data, 1, 2, 1);
+/// ops::add(view(&a)?, view(&b)?, Clamp::RELU, ViewMut::tight(&mut sum, 1, 2, 1)?)?;
+/// assert_eq!(sum, [0.0, 4.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn add(a: View<'_>, b: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> Result<()> {
     let shape = output.layout().shape();
     a.layout().expect("first summand", shape)?;

@@ -21,7 +21,21 @@ use crate::tensor::{Shape, View, ViewMut, Window};
 
 /// Average pooling: for each channel the sum of the taps inside the image, row-major, times 1/n. Where `count_padding`, n
 /// counts the taps on padding too (ShuffleNet V1); else only those that were summed. An error where no tap of a window is
-/// inside.
+/// inside, or `output` has another shape.
+///
+/// ```
+/// use sepconv::{View, ViewMut, Window, ops};
+///
+/// let (input, mut output) = ([1.0, 3.0, 8.0], [0.0; 2]);
+/// let window = Window::square(3).stride(2).symmetric();
+/// let mut pool = |count_padding| {
+///     let output = ViewMut::tight(&mut output, 1, 2, 1)?;
+///     ops::average_pool(window, count_padding, View::tight(&input, 1, 3, 1)?, output)
+/// };
+/// pool(false)?;
+/// assert_eq!(output, [2.0, 5.5]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn average_pool(window: Window, count_padding: bool, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
     let pool = AveragePool { window, count_padding };
     let whole = pool.output(&[input.layout().shape()])?;
@@ -31,7 +45,16 @@ pub fn average_pool(window: Window, count_padding: bool, input: View<'_>, mut ou
 }
 
 /// Global average pooling: for each channel the sum over the pixels in row-major order, times 1/pixels. `output` has one
-/// element a channel.
+/// element a channel; an error where it has not, or the image has no pixel.
+///
+/// ```
+/// use sepconv::{View, ops};
+///
+/// let mut means = [0.0; 2];
+/// ops::global_average_pool(View::tight(&[1.0, -1.0, 4.0, -2.0], 1, 2, 2)?, &mut means)?;
+/// assert_eq!(means, [2.5, -1.5]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn global_average_pool(input: View<'_>, output: &mut [f32]) -> Result<()> {
     let shape = input.layout().shape();
     if output.len() != shape.channels || shape.pixels() == 0 {

@@ -16,7 +16,7 @@ use crate::reference;
 use crate::tensor::buffer::Arena;
 use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
-/// `output = clamp(input)`, pixel by pixel; an error where the shapes differ.
+/// `output = clamp(input)`, pixel by pixel; an error where the shapes differ. [`Clamp`] has an example.
 pub fn clamp(input: View<'_>, clamp: Clamp, mut output: ViewMut<'_>) -> Result<()> {
     let shape = output.layout().shape();
     input.layout().expect("clamp input", shape)?;

@@ -17,7 +17,7 @@ use crate::tensor::Clamp;
 use crate::tensor::buffer::Arena;
 use crate::tensor::{Shape, View, ViewMut, Window};
 
-/// What a dense convolution computes.
+/// What a dense convolution computes; [`Conv`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvParams {
     /// Input channels.
@@ -38,7 +38,7 @@ impl ConvParams {
 /// A dense convolution with its weights packed for one kernel, which it carries.
 ///
 /// ```
-/// use sepconv::ops::{Conv, ConvParams, Epilogue};
+/// use sepconv::ops::{Conv, ConvParams, Epilogue, Part};
 /// use sepconv::{Clamp, Isa, View, ViewMut, Window};
 ///
 /// let kernels = Isa::selected()?.kernels()?;
@@ -47,6 +47,18 @@ impl ConvParams {
 /// let (input, mut output) = ([1.0; 5 * 5 * 3], [0.0; 3 * 3 * 8]);
 /// op.run(View::tight(&input, 5, 5, 3)?, Epilogue::clamp(Clamp::RELU), ViewMut::tight(&mut output, 3, 3, 8)?)?;
 /// assert!((output[0] - 1.2).abs() < 1e-6);
+///
+/// // The last two of three rows alone, to the same bits.
+/// let input = View::tight(&input, 5, 5, 3)?;
+/// let (part, mut rows) = (Part::rows(1..3, op.output(input.layout().shape())?), [0.0; 2 * 3 * 8]);
+/// op.run_part(&part, input, Epilogue::clamp(Clamp::RELU), ViewMut::tight(&mut rows, 2, 3, 8)?)?;
+/// assert_eq!(rows, output[3 * 8..]);
+/// // SAFETY: `run_part` took the same part, input and size.
+/// unsafe { op.run_unchecked(&part, input, Epilogue::default(), ViewMut::tight(&mut rows, 2, 3, 8)?) };
+///
+/// // Other weights for the same kernel, which takes channels in multiples of its panels' width.
+/// let other = Conv::with_kernel(op.kernel(), op.params(), &[0.2; 8 * 3 * 9], &[0.0; 8])?;
+/// assert_eq!(other.channel_step(), op.kernel().nr());
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 #[derive(Debug)]
@@ -57,7 +69,8 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output) for the kernel that is best for them.
+    /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output) for the kernel that is best for them. An error
+    /// where a length is not that of `params`, or no kernel has the window.
     pub fn new(kernels: &'static Kernels, params: ConvParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
         Self::with_kernel(select::conv(kernels, params.window.size, params.inputs)?, params, weights, bias)
     }
@@ -120,14 +133,15 @@ impl Conv {
         self.kernel.nr()
     }
 
-    /// Computes the whole output.
+    /// Computes the whole output; an error where a view has another shape than the operator says.
     pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let part = Part::all(self.output(input.layout().shape())?);
         self.run_part(&part, input, epilogue, output)
     }
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
-    /// that several threads can share the work; the bits are those of one run.
+    /// that several threads can share the work; the bits are those of one run. An error where a size is another, or the part
+    /// is none of this output ([`channel_step`](Self::channel_step)).
     pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let whole = self.output(input.layout().shape())?;
         if check_part("conv", self.channel_step(), whole, part, &epilogue, &output)? {

@@ -17,13 +17,13 @@ use crate::tensor::Clamp;
 use crate::tensor::buffer::Arena;
 use crate::tensor::{AlignedBuffer, Shape, View, ViewMut, Window};
 
-/// What a depthwise convolution computes.
+/// What a depthwise convolution computes; [`Depthwise`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DepthwiseParams {
     /// Channels, of the input and the output.
     pub channels: usize,
-    /// The window: 3x3 or 5x5, with a stride of 1 or 2 both ways, or 3x3 with a dilation of 2 or 4; its padding is smaller
-    /// than the window on each side.
+    /// The window: 3x3 or 5x5, with a stride of 1 or 2 both ways, 3x3 with a dilation of 2 or 4, 1x3 or 3x1; its padding is
+    /// smaller than the window on each side.
     pub window: Window,
     /// Clamps every input from below before it is used (Xception's pre-activation: `Some(0.0)`).
     pub input_lo: Option<f32>,
@@ -39,7 +39,7 @@ impl DepthwiseParams {
 /// A depthwise convolution with its weights packed for one kernel, which it carries.
 ///
 /// ```
-/// use sepconv::ops::{Depthwise, DepthwiseParams, Epilogue};
+/// use sepconv::ops::{Depthwise, DepthwiseParams, Epilogue, Part};
 /// use sepconv::{Clamp, Isa, View, ViewMut, Window};
 ///
 /// let kernels = Isa::selected()?.kernels()?;
@@ -48,6 +48,20 @@ impl DepthwiseParams {
 /// let (input, mut output) = ([1.0; 5 * 5 * 2], [0.0; 5 * 5 * 2]);
 /// op.run(View::tight(&input, 5, 5, 2)?, Epilogue::clamp(Clamp::RELU6), ViewMut::tight(&mut output, 5, 5, 2)?)?;
 /// assert!((output[0] - 0.4).abs() < 1e-6);
+///
+/// // The middle row alone, to the same bits.
+/// let input = View::tight(&input, 5, 5, 2)?;
+/// let (part, mut row) = (Part::rows(2..3, op.output(input.layout().shape())?), [0.0; 5 * 2]);
+/// op.run_part(&part, input, Epilogue::clamp(Clamp::RELU6), ViewMut::tight(&mut row, 1, 5, 2)?)?;
+/// assert_eq!(row, output[2 * 10..3 * 10]);
+///
+/// // Other weights for the same kernel, with inputs that are clamped from below first.
+/// let params = DepthwiseParams { input_lo: Some(2.0), ..op.params() };
+/// let other = Depthwise::with_kernel(op.kernel(), params, &[1.0; 2 * 9], &[0.0; 2])?;
+/// assert_eq!(other.channel_step(), op.kernel().lanes());
+/// // SAFETY: `run_part` took the same part, input and size.
+/// unsafe { other.run_unchecked(&part, input, Epilogue::default(), ViewMut::tight(&mut row, 1, 5, 2)?) };
+/// assert_eq!(row[..4], [12.0, 12.0, 18.0, 18.0]);
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 #[derive(Debug)]
@@ -59,7 +73,7 @@ pub struct Depthwise {
 
 impl Depthwise {
     /// Packs `weights` (a row of taps a channel, row-major, the layout C, 1, kh, kw) and `bias` (one a channel) for the
-    /// kernel of the window.
+    /// kernel of the window. An error where a length is not that of `params`, or no kernel has the window.
     pub fn new(kernels: &'static Kernels, params: DepthwiseParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
         Self::with_kernel(kernel(kernels, &params.window)?, params, weights, bias)
     }
@@ -121,14 +135,15 @@ impl Depthwise {
         self.kernel.lanes()
     }
 
-    /// Computes the whole output.
+    /// Computes the whole output; an error where a view has another shape than the operator says.
     pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let part = Part::all(self.output(input.layout().shape())?);
         self.run_part(&part, input, epilogue, output)
     }
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
-    /// that several threads can share the work; the bits are those of one run.
+    /// that several threads can share the work; the bits are those of one run. An error where a size is another, or the part
+    /// is none of this output ([`channel_step`](Self::channel_step)).
     pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let whole = self.output(input.layout().shape())?;
         if check_part("depthwise", self.channel_step(), whole, part, &epilogue, &output)? {

@@ -19,6 +19,16 @@ use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
 /// `output = clamp((input < 0 ? input * slope : input) * scale + shift)`, pixel by pixel, the product and the sum rounded
 /// once; `scale` and `shift` hold one element a channel. An error where shapes or lengths differ.
+///
+/// ```
+/// use sepconv::{Clamp, View, ViewMut, ops};
+///
+/// let (input, mut output) = ([1.0, 1.0, -4.0, -4.0], [0.0; 4]);
+/// let (input, output_view) = (View::tight(&input, 1, 2, 2)?, ViewMut::tight(&mut output, 1, 2, 2)?);
+/// ops::leaky_norm(input, 0.25, (&[2.0, -1.0], &[0.5, 0.0]), Clamp::NONE, output_view)?;
+/// assert_eq!(output, [2.5, -1.0, -1.5, 1.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn leaky_norm(
     input: View<'_>,
     slope: f32,

@@ -19,7 +19,16 @@ use crate::tensor::buffer::Arena;
 use crate::tensor::{Padding, Shape, View, ViewMut, Window};
 
 /// Max pooling: the first tap inside the image, then each later one that is greater, or NaN. Padding, which is smaller
-/// than the window on each side, never counts. An error where no tap of a window is inside.
+/// than the window on each side, never counts. An error where no tap of a window is inside, or `output` has another shape.
+///
+/// ```
+/// use sepconv::{View, ViewMut, Window, ops};
+///
+/// let (input, mut output) = ([-1.0, -5.0, -3.0, -4.0, -2.0, -6.0], [0.0; 2]);
+/// ops::max_pool(Window::square(2), View::tight(&input, 2, 3, 1)?, ViewMut::tight(&mut output, 1, 2, 1)?)?;
+/// assert_eq!(output, [-1.0, -2.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn max_pool(window: Window, input: View<'_>, mut output: ViewMut<'_>) -> Result<()> {
     let source = input.layout().shape();
     let pool = MaxPool { window };

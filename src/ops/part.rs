@@ -29,6 +29,36 @@ pub(crate) struct Call {
 }
 
 /// Some rows and some channels of an operator's output, for callers that share one operator among threads.
+///
+/// ```
+/// use sepconv::ops::{Part, Pointwise, PointwiseParams};
+/// use sepconv::{Epilogue, Isa, Layout, Shape, View, ViewMut};
+///
+/// let params = PointwiseParams::new(3, 100);
+/// let op = &Pointwise::new(Isa::selected()?.kernels()?, params, 4, &[0.5; 100 * 3], &[0.25; 100])?;
+/// let (input, mut output) = ([1.0; 2 * 2 * 3], [0.0; 2 * 2 * 100]);
+/// let (input, whole) = (View::tight(&input, 2, 2, 3)?, op.output(Shape::new(2, 2, 3))?);
+/// // Two threads, each with some of the channels of every pixel.
+/// let (first, cut) = (output.as_mut_ptr(), op.channel_step());
+/// let parts = [0..cut, cut..100].map(|channels| Part::channels(channels, whole));
+/// std::thread::scope(|scope| {
+///     for part in &parts {
+///         let layout = Layout { channels: part.channels.len(), ..Layout::tight(2, 2, 100) };
+///         // SAFETY: the channels belong to `output`, which nothing else uses until the threads have ended.
+///         let view = unsafe { ViewMut::from_raw(first.wrapping_add(part.channels.start), layout) }?;
+///         scope.spawn(move || op.run_part(part, input, Epilogue::default(), view).unwrap());
+///     }
+///     sepconv::Result::Ok(())
+/// })?;
+/// assert_eq!(output, [1.75; 2 * 2 * 100]);
+/// // One thread, row by row.
+/// for (row, output) in output.chunks_exact_mut(2 * 100).enumerate() {
+///     let part = Part::rows(row..row + 1, whole);
+///     op.run_part(&part, input, Epilogue::default(), ViewMut::tight(output, 1, 2, 100)?)?;
+/// }
+/// assert_eq!(Part::all(whole), Part { rows: 0..2, channels: 0..100 });
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Output rows.

@@ -19,6 +19,18 @@ use crate::tensor::buffer::Arena;
 use crate::tensor::{Image, Shape, View, ViewMut, Window};
 
 /// What a pointwise convolution computes.
+///
+/// ```
+/// use sepconv::Isa;
+/// use sepconv::ops::{Pointwise, PointwiseParams};
+///
+/// // Six outputs of four inputs, each of two of them: one weight for each pair.
+/// let params = PointwiseParams { groups: 2, ..PointwiseParams::new(4, 6) };
+/// let op = Pointwise::new(Isa::selected()?.kernels()?, params, 100, &[0.5; 6 * 2], &[0.0; 6])?;
+/// // A part of the channels is some of the groups.
+/// assert_eq!((op.params(), op.channel_step()), (params, 3));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PointwiseParams {
     /// Input channels.
@@ -52,7 +64,7 @@ impl PointwiseParams {
 /// A pointwise convolution with its weights packed for one kernel, which it carries.
 ///
 /// ```
-/// use sepconv::ops::{Epilogue, Pointwise, PointwiseParams};
+/// use sepconv::ops::{Epilogue, Part, Pointwise, PointwiseParams};
 /// use sepconv::{Clamp, Isa, View, ViewMut};
 ///
 /// let kernels = Isa::selected()?.kernels()?;
@@ -62,6 +74,15 @@ impl PointwiseParams {
 /// let (input, mut output) = ([1.0, 2.0, 3.0].repeat(4), [0.0; 4 * 2]);
 /// op.run(View::tight(&input, 2, 2, 3)?, Epilogue::clamp(Clamp::RELU), ViewMut::tight(&mut output, 2, 2, 2)?)?;
 /// assert_eq!(output[..2], [0.0, 4.0]);
+///
+/// // Of every other row and pixel, with a kernel of the caller's choice.
+/// let params = PointwiseParams { stride: 2, ..op.params() };
+/// let op = Pointwise::with_kernel(op.kernel(), params, &weights, &[0.0, 1.0])?;
+/// let (input, mut output) = (View::tight(&input, 2, 2, 3)?, [0.0; 2]);
+/// let part = Part::all(op.output(input.layout().shape())?);
+/// // SAFETY: `part` is all of the output, which has one pixel of two channels.
+/// unsafe { op.run_unchecked(&part, input, Epilogue::default(), ViewMut::tight(&mut output, 1, 1, 2)?) };
+/// assert_eq!(output, [-2.0, 4.0]);
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 #[derive(Debug)]
@@ -76,7 +97,8 @@ pub struct Pointwise {
 
 impl Pointwise {
     /// Packs `weights` (`outputs` rows of the inputs of a group, the layout O, I of a 1x1 convolution and of a linear layer) and `bias`
-    /// (one an output) for the kernel that is best for `pixels` output pixels. Any number of pixels can be run.
+    /// (one an output) for the kernel that is best for `pixels` output pixels. Any number of pixels can be run. An error where
+    /// a length is not that of `params`, or the groups do not divide the channels.
     pub fn new(
         kernels: &'static Kernels,
         params: PointwiseParams,
@@ -154,14 +176,15 @@ impl Pointwise {
         }
     }
 
-    /// Computes the whole output.
+    /// Computes the whole output; an error where a view has another shape than the operator says.
     pub fn run(&self, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         let part = Part::all(self.output(input.layout().shape())?);
         self.run_part(&part, input, epilogue, output)
     }
 
     /// Computes `part` of the output from the whole `input`. `output`, and the residual, have the size of the part, so
-    /// that several threads can share the work; the bits are those of one run.
+    /// that several threads can share the work; the bits are those of one run. An error where a size is another, or the part
+    /// is none of this output ([`channel_step`](Self::channel_step)).
     pub fn run_part(&self, part: &Part, input: View<'_>, epilogue: Epilogue<'_>, output: ViewMut<'_>) -> Result<()> {
         self.run_inputs(0..self.params.inputs, part, input, epilogue, output)
     }
@@ -169,7 +192,23 @@ impl Pointwise {
     /// As [`run_part`](Self::run_part), but sums over some `inputs` only, which are all that `input` holds. A range that
     /// starts at 0 starts from the bias; any other continues from what `output` holds, so that consecutive ranges, the
     /// last of them with the epilogue and those before with [`Clamp::NONE`](crate::Clamp::NONE) and no residual, give the
-    /// same bits as one run.
+    /// same bits as one run. An error where a size is another, and for some inputs only where there are groups.
+    ///
+    /// ```
+    /// use sepconv::ops::{Epilogue, Part, Pointwise, PointwiseParams};
+    /// use sepconv::{Isa, Shape, View, ViewMut};
+    ///
+    /// let params = PointwiseParams::new(3, 1);
+    /// let op = Pointwise::new(Isa::selected()?.kernels()?, params, 1, &[1.0, 10.0, 100.0], &[0.5])?;
+    /// let (pixel, mut sum) = ([1.0, 2.0, 3.0], [0.0]);
+    /// let part = Part::all(op.output(Shape::new(1, 1, 3))?);
+    /// for inputs in [0..2, 2..3] {
+    ///     let input = View::tight(&pixel[inputs.clone()], 1, 1, inputs.len())?;
+    ///     op.run_inputs(inputs, &part, input, Epilogue::default(), ViewMut::tight(&mut sum, 1, 1, 1)?)?;
+    /// }
+    /// assert_eq!(sum, [321.5]);
+    /// # Ok::<(), sepconv::Error>(())
+    /// ```
     pub fn run_inputs(
         &self,
         inputs: Range<usize>,

@@ -8,6 +8,27 @@ use crate::graph::Node;
 use crate::tensor::Shape;
 
 /// What a plan does in one step.
+///
+/// ```
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{Options, Plan, Shape};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(8, 8, 3))?;
+/// let x = net.pointwise("pw", image, 16, Layer::named("pw"))?;
+/// let plan = Plan::new(&net.build(&[x])?, &HashWeights, &Serial, Options::default())?;
+/// let steps: Vec<_> = plan.describe().collect();
+/// let [step] = &steps[..] else { panic!("one layer is one step") };
+/// assert_eq!((step.nodes[0].name(), step.kernels.len(), step.tasks), ("pw", 1, 1));
+/// assert_eq!((step.input, step.output), (Shape::new(8, 8, 3), Shape::new(8, 8, 16)));
+/// assert_eq!(step.macs, 64 * 3 * 16);
+/// // Weights and a bias for each output.
+/// assert_eq!(step.bytes, 4 * (64 * (3 + 16) + (3 + 1) * 16));
+/// assert!(step.to_string().starts_with("pw "));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Description<'a> {

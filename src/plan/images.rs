@@ -9,6 +9,32 @@ use crate::tensor::{Batch, BatchMut, Shape};
 /// What a run reads: a slice for a graph of one input (its images without gaps, one after the other), or a batch an
 /// input, in any layout. Batches of planes, and bytes, are for plans that were built with
 /// [`Options::staged`](super::Options::staged).
+///
+/// ```
+/// use sepconv::graph::Builder;
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{Batch, Bytes, Inputs, Options, Plan, Shape};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(1, 2, 2))?;
+/// let means = net.global_average_pool("means", image)?;
+/// let options = Options { staged: true, ..Options::default() };
+/// let plan = Plan::new(&net.build(&[means])?, &HashWeights, &Serial, options)?;
+/// let run = |inputs: Inputs<'_>| -> sepconv::Result<[f32; 2]> {
+///     let mut means = [0.0; 2];
+///     plan.run(&Serial, &mut plan.workspace()?, inputs, &mut means[..])?;
+///     Ok(means)
+/// };
+/// // Two pixels of two channels: as they are, plane by plane, and as bytes.
+/// let (pixels, planes, bytes) = ([1.0, 10.0, 3.0, 30.0], [1.0, 3.0, 10.0, 30.0], [1, 10, 3, 30]);
+/// assert_eq!(run(pixels[..].into())?, [2.0, 20.0]);
+/// let planes = Batch::planes(&planes, 1, Shape::new(1, 2, 2))?;
+/// assert_eq!(run(Inputs::Batches(&[planes]))?, [2.0, 20.0]);
+/// let scaled = Bytes { data: &bytes, scale: &[0.5, 0.1], offset: &[-1.0, 0.0] };
+/// assert_eq!(run(Inputs::Bytes(&[scaled]))?, [0.0, 2.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Inputs<'a> {
@@ -21,7 +47,7 @@ pub enum Inputs<'a> {
 }
 
 /// Images of bytes, NHWC without gaps, with what makes numbers of them: channel `c` of value `v` is
-/// `v * scale[c] + offset[c]`, rounded once.
+/// `v * scale[c] + offset[c]`, rounded once. [`Inputs`] has an example.
 #[derive(Clone, Copy)]
 pub struct Bytes<'a> {
     /// The images, one after the other.
@@ -34,6 +60,27 @@ pub struct Bytes<'a> {
 
 /// What a run writes: a slice for a graph of one output, or a batch an output, in any layout. Batches of planes are for
 /// plans that were built with [`Options::staged`](super::Options::staged).
+///
+/// ```
+/// use sepconv::graph::Builder;
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{BatchMut, Clamp, Layout, Options, Outputs, Plan, Shape};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(1, 2, 2))?;
+/// let sums = net.add("sums", image, image, Clamp::NONE)?;
+/// let means = net.global_average_pool("means", sums)?;
+/// let plan = Plan::new(&net.build(&[sums, means])?, &HashWeights, &Serial, Options::default())?;
+/// // One output with an element between its pixels, one without gaps.
+/// let (mut sums, mut means) = ([0.0; 5], [0.0; 2]);
+/// let layout = Layout { pixel_stride: 3, row_stride: 6, ..Layout::tight(1, 2, 2) };
+/// let mut outputs = [BatchMut::new(&mut sums, layout, 0, 1)?, BatchMut::tight(&mut means, 1, Shape::new(1, 1, 2))?];
+/// let outputs = Outputs::Batches(&mut outputs);
+/// plan.run(&Serial, &mut plan.workspace()?, &[1.0, 10.0, 3.0, 30.0][..], outputs)?;
+/// assert_eq!((sums, means), ([2.0, 20.0, 0.0, 6.0, 60.0], [4.0, 40.0]));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum Outputs<'a, 'b> {
     /// The one output, NHWC.

@@ -23,6 +23,33 @@ const LARGEST: usize = 1 << 16;
 
 /// A graph with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
 /// workspace of its own. A run allocates nothing.
+///
+/// ```
+/// use sepconv::models::{Architecture, Config, Network};
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{Isa, Options, Plan};
+///
+/// let network = Network::new(Architecture::Digits, &Config::of(Architecture::Digits))?;
+/// let plan = Plan::new(network.graph(), &HashWeights, &Serial, Options::default())?;
+/// assert_eq!((plan.batch(), plan.threads(), plan.isa()), (1, 1, Isa::selected()?));
+/// assert_eq!((plan.input_len(), plan.output_len()), (28 * 28, 10));
+/// assert_eq!(plan.graph().nodes().len(), network.graph().nodes().len());
+/// assert_eq!(plan.workspace_bytes(), 4 * plan.workspace_len());
+/// assert!(plan.peak_bytes() <= plan.workspace_bytes() + 4 * plan.input_len());
+/// assert_eq!(plan.flushed_weights(), 0);
+///
+/// // Two images a run, with the same packed weights.
+/// let two = plan.with_batch(2)?;
+/// let (mut workspace, mut outputs) = (two.workspace()?, vec![0.0; two.output_len()]);
+/// let images = HashWeights::image(2 * 28, 28, 1)?;
+/// two.run(&Serial, &mut workspace, &images, &mut outputs)?;
+/// // A workspace serves every plan that needs no more.
+/// let mut output = [0.0; 10];
+/// plan.run(&Serial, &mut workspace, &images[28 * 28..], &mut output[..])?;
+/// assert_eq!(output, outputs[10..]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub struct Plan {
     pub(super) shared: Arc<Shared>,
     pub(super) steps: Vec<Step>,
@@ -48,13 +75,14 @@ pub(super) struct Shared {
 
 impl Plan {
     /// Builds the plan of `graph` with the tensors of `weights`, to be run on `parallel`: its work is cut for as many
-    /// threads. It then runs on any other, too, to the same bits.
+    /// threads. It then runs on any other, too, to the same bits. An error where the weights do not fit, the ISA cannot run
+    /// here, a layer has no kernel, or there is no room.
     pub fn new(graph: &Graph, weights: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
         Self::from_folded(graph, &fold(graph, weights)?, parallel, options)
     }
 
-    /// Builds the plan from weights that are folded already: one entry a node, as [`fold`](crate::weights::fold) gives
-    /// them.
+    /// Builds the plan from weights that are folded already: one entry a node, as [`fold`](crate::weights::fold), which has
+    /// an example, gives them. Errors as for [`new`](Self::new).
     pub fn from_folded(
         graph: &Graph,
         folded: &[Option<Folded>],
@@ -77,7 +105,8 @@ impl Plan {
         Self::compiled(Arc::new(shared), batch)
     }
 
-    /// The same plan for another number of images a run (0 is taken as 1). It shares the packed weights.
+    /// The same plan for another number of images a run (0 is taken as 1, more than 65536 an error). It shares the packed
+    /// weights.
     pub fn with_batch(&self, batch: usize) -> Result<Plan> {
         check_batch(batch)?;
         Self::compiled(self.shared.clone(), batch.max(1))

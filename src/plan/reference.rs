@@ -5,7 +5,7 @@ use crate::graph::{Graph, Origin};
 use crate::ops::Given;
 use crate::weights::{Weights, fold};
 
-/// What a graph computes, by plain loops: tight images.
+/// What a graph computes, by plain loops: NHWC without gaps. [`Graph::reference`] has an example.
 #[derive(Clone, PartialEq)]
 pub struct Computed {
     /// The output of every node.
@@ -22,7 +22,30 @@ impl std::fmt::Debug for Computed {
 
 impl Graph {
     /// Every tensor, computed by [`reference`](crate::reference) alone, one operator after the other: what every plan of
-    /// the graph must compute, to the bit. `inputs` holds one tight image an input.
+    /// the graph must compute, to the bit. `inputs` holds one image an input, NHWC without gaps. An error where they have
+    /// other sizes, or the weights do not fit.
+    ///
+    /// ```
+    /// use sepconv::graph::{Builder, Layer};
+    /// use sepconv::parallel::Serial;
+    /// use sepconv::weights::HashWeights;
+    /// use sepconv::{Options, Plan, Shape, Window};
+    ///
+    /// let mut net = Builder::new();
+    /// let image = net.input("image", Shape::new(8, 8, 4))?;
+    /// let x = net.depthwise("dw", image, Window::square(3).symmetric(), Layer::named("dw"))?;
+    /// let x = net.pointwise("pw", x, 6, Layer::named("pw"))?;
+    /// let (graph, image) = (net.build(&[x])?, HashWeights::image(8, 8, 4)?);
+    /// let computed = graph.reference(&HashWeights, &[&image])?;
+    /// // An output a node; the last is that of the graph.
+    /// assert_eq!((computed.nodes.len(), &computed.nodes[1]), (2, &computed.outputs[0]));
+    ///
+    /// let plan = Plan::new(&graph, &HashWeights, &Serial, Options::default())?;
+    /// let (mut workspace, mut output) = (plan.workspace()?, vec![0.0; plan.output_len()]);
+    /// plan.run(&Serial, &mut workspace, &image, &mut output)?;
+    /// assert_eq!(output, computed.outputs[0]);
+    /// # Ok::<(), sepconv::Error>(())
+    /// ```
     pub fn reference(&self, weights: &dyn Weights, inputs: &[&[f32]]) -> Result<Computed> {
         let folded = fold(self, weights)?;
         let lengths = self.inputs().map(|(_, shape)| shape.len());

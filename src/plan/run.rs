@@ -13,6 +13,43 @@ use crate::tensor::buffer::collect;
 use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 
 /// What looks on while a plan runs, and measures or reads what it computes.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use sepconv::models::{Architecture, Config, Network};
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{Observer, Options, View};
+///
+/// #[derive(Default)]
+/// struct Watch {
+///     steps: Vec<Duration>,
+///     nodes: Vec<usize>,
+/// }
+///
+/// impl Observer for Watch {
+///     fn step(&mut self, _: usize, work: &mut dyn FnMut()) {
+///         let begin = Instant::now();
+///         work();
+///         self.steps.push(begin.elapsed());
+///     }
+///
+///     fn output(&mut self, node: usize, images: &[View<'_>]) {
+///         assert!(images[0].pixel(0, 0).iter().all(|value| value.is_finite()));
+///         self.nodes.push(node);
+///     }
+/// }
+///
+/// let network = Network::new(Architecture::Digits, &Config::of(Architecture::Digits))?;
+/// let options = Options { observed: true, ..Options::default() };
+/// let plan = network.plan(&HashWeights, &Serial, options)?;
+/// let (mut workspace, mut watch) = (plan.workspace()?, Watch::default());
+/// plan.run_observed(&Serial, &mut workspace, &vec![0.5; 28 * 28], &mut vec![0.0; 10], &mut watch)?;
+/// assert_eq!(watch.steps.len(), plan.describe().len());
+/// assert_eq!(watch.nodes, Vec::from_iter(0..network.graph().nodes().len()));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub trait Observer: Send {
     /// Is called with the index of each step, in the order of [`Plan::describe`], and its work. A step whose work this does
     /// not call is run afterwards; none runs twice.
@@ -152,7 +189,8 @@ fn of_caller(first: Image, stride: usize, external: External, image: usize) -> I
 
 impl Plan {
     /// Runs on the threads of `parallel`; the bits do not depend on them. `inputs` and `outputs` are a slice each where
-    /// the graph has one (NHWC without gaps), or one [`Batch`] an input and [`BatchMut`] an output, in any layout.
+    /// the graph has one (NHWC without gaps), or one [`Batch`] an input and [`BatchMut`] an output, in any layout. An error,
+    /// before anything is computed, where they are not those of the graph or the workspace is too small.
     pub fn run<'a, 'b, 'c: 'b>(
         &self,
         parallel: &dyn Parallel,

@@ -6,6 +6,28 @@ use crate::error::{Error, Result};
 use crate::tensor::AlignedBuffer;
 
 /// The memory that one run of a plan works in: its own, or the caller's.
+///
+/// ```
+/// use sepconv::graph::Builder;
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::HashWeights;
+/// use sepconv::{AlignedBuffer, Options, Plan, Shape, Window, Workspace};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 1))?;
+/// let x = net.max_pool("max", image, Window::square(2).stride(2))?;
+/// let x = net.global_average_pool("mean", x)?;
+/// let plan = Plan::new(&net.build(&[x])?, &HashWeights, &Serial, Options::default())?;
+///
+/// let (image, mut mean) = ([2.0; 16], [0.0]);
+/// let mut memory = AlignedBuffer::zeroed(plan.workspace_len())?;
+/// plan.run(&Serial, &mut Workspace::over(&mut memory), &image[..], &mut mean[..])?;
+/// assert_eq!(mean, [2.0]);
+/// // Too little of it.
+/// let mut workspace = Workspace::over(&mut memory[1..]);
+/// assert!(plan.run(&Serial, &mut workspace, &image[..], &mut mean[..]).is_err());
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub struct Workspace<'a>(Memory<'a>);
 
 enum Memory<'a> {

@@ -4,6 +4,27 @@
 //! what every kernel must compute, to the bit: start at the bias; fused multiply-adds with taps row-major, then input
 //! channels ascending; then the residual; then the clamp. Taps outside the image are skipped. Sizes that do not fit
 //! each other panic: an oracle has no use for a second answer.
+//!
+//! ```
+//! use sepconv::{Clamp, Shape, Window, reference};
+//!
+//! let (input, shape) = ([1.0, -2.0, 3.0, -4.0], Shape::new(1, 2, 2));
+//! assert_eq!(reference::clamp(7.0, Clamp::RELU6), 6.0);
+//! assert_eq!(reference::add(&input, &input, Clamp::RELU), [2.0, 0.0, 6.0, 0.0]);
+//! // Sizes are pixels, inputs and outputs; weights and biases come in pairs.
+//! let sums = reference::pointwise(&input, (2, 2, 1), (&[10.0, 1.0], &[0.5]), None, Clamp::NONE);
+//! assert_eq!(sums, [8.5, 26.5]);
+//! // Windows of two pixels in a row, of a weight each.
+//! let (pair, weights) = (Window::new(1, 2), (&[1.0, 1.0, 2.0, 2.0][..], &[0.0, 0.0][..]));
+//! assert_eq!(reference::depthwise(&input, shape, &pair, None, weights, None, Clamp::NONE), [4.0, -12.0]);
+//! assert_eq!(reference::conv(&input, shape, &pair, 1, (weights.0, &[0.0]), None, Clamp::NONE), [-8.0]);
+//! assert_eq!(reference::grouped(&input, shape, &pair, (2, 2), weights, Clamp::NONE), [4.0, -12.0]);
+//! assert_eq!(reference::max_pool(&input, shape, &pair), [3.0, -2.0]);
+//! assert_eq!(reference::average_pool(&input, shape, &pair, true), [2.0, -3.0]);
+//! assert_eq!(reference::global_average_pool(&input, 2), [2.0, -3.0]);
+//! let affine = (&[1.0, 10.0][..], &[0.5, 0.0][..]);
+//! assert_eq!(reference::leaky_norm(&input, 0.5, affine, Clamp::NONE), [1.5, -10.0, 3.5, -20.0]);
+//! ```
 #![forbid(unsafe_code)]
 
 mod add;

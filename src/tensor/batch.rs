@@ -54,14 +54,14 @@ macro_rules! batch {
                 Ok($name { pointer: data.$as_pointer(), layout, stride, count, planes: false, data: PhantomData })
             }
 
-            /// `count` images of `shape` without gaps.
+            /// `count` images of `shape` without gaps, NHWC; an error where `data` holds fewer elements.
             pub fn tight(data: $data, count: usize, shape: Shape) -> Result<Self> {
                 let layout = Layout::tight(shape.height, shape.width, shape.channels);
                 Self::new(data, layout, shape.len(), count)
             }
 
             /// `count` images of `shape` plane by plane (NCHW) without gaps: for plans that were built with
-            /// [`Options::staged`](crate::Options::staged).
+            /// [`Options::staged`](crate::Options::staged). An error where `data` holds fewer elements.
             pub fn planes(data: $data, count: usize, shape: Shape) -> Result<Self> {
                 Ok($name { planes: true, ..Self::tight(data, count, shape)? })
             }
@@ -91,10 +91,25 @@ macro_rules! batch {
 
 batch!(
     /// Images to read.
+    ///
+    /// ```
+    /// use sepconv::{Batch, Layout, Shape};
+    ///
+    /// let (data, shape) = ([0.0; 40], Shape::new(2, 2, 3));
+    /// // The second of two images begins 20 elements after the first.
+    /// let apart = Batch::new(&data, Layout::tight(2, 2, 3), 20, 2)?;
+    /// assert_eq!((apart.count(), apart.layout().shape()), (2, shape));
+    /// // Images that overlap.
+    /// assert!(Batch::new(&data, Layout::tight(2, 2, 3), 11, 2).is_err());
+    /// // Without gaps, as pixels and as planes.
+    /// assert!(!Batch::tight(&data, 3, shape)?.is_planes());
+    /// assert!(Batch::planes(&data, 3, shape)?.is_planes());
+    /// # Ok::<(), sepconv::Error>(())
+    /// ```
     Batch, &'a [f32], *const f32, as_ptr
 );
 batch!(
-    /// Images to write.
+    /// Images to write; [`Outputs`](crate::Outputs) has an example.
     BatchMut, &'a mut [f32], *mut f32, as_mut_ptr
 );
 

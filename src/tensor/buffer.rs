@@ -56,6 +56,14 @@ impl Drop for Memory {
 }
 
 /// A slice of f32 that starts on a cache line (where it has elements), zero when new.
+///
+/// ```
+/// let mut buffer = sepconv::AlignedBuffer::zeroed(100)?;
+/// buffer[99] = 1.0;
+/// assert_eq!((buffer.len(), buffer.iter().sum::<f32>()), (100, 1.0));
+/// assert_eq!(buffer.as_ptr().addr() % 64, 0);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub struct AlignedBuffer {
     /// What the slice is a part of, which no other buffer has.
     _memory: Option<Arc<Memory>>,

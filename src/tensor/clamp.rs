@@ -1,6 +1,21 @@
 //! The clamp of f32.
 
 /// Bounds of `f32::clamp`: NaN stays NaN and −0 stays −0. Any two numbers are bounds; where they cross, `hi` wins.
+///
+/// ```
+/// use sepconv::{Clamp, View, ViewMut, ops};
+///
+/// let clamped = |clamp| -> sepconv::Result<[f32; 3]> {
+///     let mut output = [0.0; 3];
+///     ops::clamp(View::tight(&[-2.0, 0.5, 7.0], 1, 1, 3)?, clamp, ViewMut::tight(&mut output, 1, 1, 3)?)?;
+///     Ok(output)
+/// };
+/// assert_eq!(clamped(Clamp::NONE)?, [-2.0, 0.5, 7.0]);
+/// assert_eq!(clamped(Clamp::RELU)?, [0.0, 0.5, 7.0]);
+/// assert_eq!(clamped(Clamp::RELU6)?, [0.0, 0.5, 6.0]);
+/// assert_eq!(clamped(Clamp::new(-1.0, 1.0))?, [-1.0, 0.5, 1.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clamp {
     /// Lower bound.

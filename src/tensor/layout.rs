@@ -9,6 +9,20 @@ const LARGEST: usize = isize::MAX as usize / 8;
 
 /// Where the pixels of one NHWC image lie in a slice: channel `c` of pixel (`y`, `x`) is element
 /// `y * row_stride + x * pixel_stride + c`. Sizes and strides count elements.
+///
+/// ```
+/// use sepconv::{Layout, Shape};
+///
+/// let tight = Layout::tight(2, 3, 256);
+/// assert_eq!((tight.shape(), tight.pixels()), (Shape::new(2, 3, 256), 6));
+/// assert_eq!(tight.extent(), Some(2 * 3 * 256));
+/// // A cache line after each pixel; the one after the last is no part of the image.
+/// let spaced = Layout::spaced(2, 3, 256);
+/// assert_eq!((spaced.pixel_stride, spaced.row_stride), (272, 3 * 272));
+/// assert_eq!(spaced.extent(), Some(5 * 272 + 256));
+/// // Rows that overlap.
+/// assert_eq!(Layout { row_stride: 256, ..tight }.extent(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Rows.
@@ -42,7 +56,7 @@ impl Layout {
         Shape { height: self.height, width: self.width, channels: self.channels }
     }
 
-    /// Pixels of the image.
+    /// Pixels of the image; `usize::MAX` where there are more than fit.
     pub const fn pixels(&self) -> usize {
         self.height.saturating_mul(self.width)
     }

@@ -3,6 +3,14 @@
 use std::fmt;
 
 /// Height, width and channels of an image.
+///
+/// ```
+/// use sepconv::Shape;
+///
+/// let shape = Shape::new(4, 6, 3);
+/// assert_eq!((shape.pixels(), shape.len(), shape.is_empty()), (24, 72, false));
+/// assert_eq!((shape, shape.to_string()), (Shape::from((4, 6, 3)), "4x6x3".into()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Shape {
     /// Rows.

@@ -15,6 +15,23 @@ fn check(layout: &Layout, length: usize) -> Result<()> {
 }
 
 /// One image to read.
+///
+/// ```
+/// use sepconv::{Layout, View};
+///
+/// let data: Vec<f32> = (0u8..15).map(f32::from).collect();
+/// // 2x2 pixels of three channels, and one element between a pixel and the next.
+/// let layout = Layout { pixel_stride: 4, row_stride: 8, ..Layout::tight(2, 2, 3) };
+/// let view = View::new(&data, layout)?;
+/// assert_eq!((view.layout(), view.pixel(1, 0)), (layout, &[8.0, 9.0, 10.0][..]));
+/// // The first twelve elements as pixels without gaps.
+/// assert_eq!(View::tight(&data, 2, 2, 3)?.pixel(1, 0), [6.0, 7.0, 8.0]);
+/// // The last two channels by address.
+/// // SAFETY: `data` stays borrowed and holds them.
+/// let last = unsafe { View::from_raw(data[1..].as_ptr(), Layout { channels: 2, ..layout }) }?;
+/// assert_eq!(last.pixel(1, 0), [9.0, 10.0]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pointer: *const f32,
@@ -34,7 +51,7 @@ impl<'a> View<'a> {
         Ok(View { pointer: data.as_ptr(), layout, data: PhantomData })
     }
 
-    /// A view without gaps: `height * width * channels` elements.
+    /// A view without gaps of the first `height * width * channels` elements; an error where there are fewer.
     pub fn tight(data: &'a [f32], height: usize, width: usize, channels: usize) -> Result<Self> {
         Self::new(data, Layout::tight(height, width, channels))
     }
@@ -71,6 +88,23 @@ impl<'a> View<'a> {
 }
 
 /// One image to write.
+///
+/// ```
+/// use sepconv::{Clamp, Layout, View, ViewMut, ops};
+///
+/// let mut data = [9.0; 5];
+/// // Two pixels of two channels; the element between them is never touched.
+/// let layout = Layout { pixel_stride: 3, row_stride: 6, ..Layout::tight(1, 2, 2) };
+/// let mut view = ViewMut::new(&mut data, layout)?;
+/// ops::clamp(View::tight(&[-1.0, 1.0, 2.0, -2.0], 1, 2, 2)?, Clamp::RELU, view.reborrow())?;
+/// view.pixel_mut(0, 1)[1] = 5.0;
+/// assert_eq!(view.layout(), layout);
+/// assert_eq!(data, [0.0, 1.0, 9.0, 2.0, 5.0]);
+/// // One pixel of all five elements.
+/// ViewMut::tight(&mut data, 1, 1, 5)?.pixel_mut(0, 0).fill(3.0);
+/// assert_eq!(data, [3.0; 5]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ViewMut<'a> {
     pointer: *mut f32,
@@ -90,13 +124,14 @@ impl<'a> ViewMut<'a> {
         Ok(ViewMut { pointer: data.as_mut_ptr(), layout, data: PhantomData })
     }
 
-    /// A view without gaps: `height * width * channels` elements.
+    /// A view without gaps of the first `height * width * channels` elements; an error where there are fewer.
     pub fn tight(data: &'a mut [f32], height: usize, width: usize, channels: usize) -> Result<Self> {
         Self::new(data, Layout::tight(height, width, channels))
     }
 
     /// A view of memory by address; an error where the layout is malformed. The memory need not be initialised, and its
-    /// gaps are never touched: several threads may each have a slice of the channels, or some rows, of one image.
+    /// gaps are never touched: several threads may each have a slice of the channels, or some rows, of one image
+    /// ([`Part`](crate::ops::Part) has an example).
     ///
     /// # Safety
     /// Of the [`Layout::extent`] elements from `pointer` on, those that belong to the image must be writable for as long

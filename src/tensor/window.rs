@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::Shape;
 use crate::error::{Error, Result};
 
-/// Missing rows and pixels around an image. A tap that falls on one is skipped, never multiplied by zero.
+/// Missing rows and pixels around an image. A tap that falls on one is skipped, never multiplied by zero. [`Window`] has an
+/// example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Padding {
     /// Rows above.
@@ -32,6 +33,22 @@ impl Padding {
 const LARGEST: usize = 1 << 15;
 
 /// A window that moves over an image: its taps, how far it moves, what surrounds the image. Pairs are (rows, columns).
+///
+/// ```
+/// use sepconv::{Padding, Shape, Window};
+///
+/// let window = Window::square(3).stride(2).symmetric();
+/// assert_eq!((window.padding, window.output(224, 224)), (Padding::all(1), Some((112, 112))));
+/// // TensorFlow has the odd pixel after the image.
+/// let same = Window::square(3).stride(2).same(Shape::new(224, 224, 3));
+/// assert_eq!(same.padding, Padding { bottom: 1, right: 1, ..Padding::NONE });
+/// // Three taps of a row, four pixels apart.
+/// let row = Window::new(1, 3).strides(1, 2).dilation(4).padding(Padding { left: 8, ..Padding::NONE });
+/// assert_eq!((row.taps(), row.extent(), row.output(5, 11)), (3, (1, 9), Some((5, 6))));
+/// assert_eq!(Window::PIXEL.output(5, 11), Some((5, 11)));
+/// // No room for a window.
+/// assert_eq!(Window::square(3).output(2, 2), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Window {

@@ -11,6 +11,23 @@ use crate::error::{Error, Result};
 use crate::tensor::buffer::collect;
 
 /// The tensors of a safetensors file: f32, f16 or bf16.
+///
+/// ```
+/// use sepconv::weights::{SafetensorsWeights, Weights};
+///
+/// let header = r#"{"__metadata__":{"by":"me"},"pw.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
+/// let (length, data) = (header.len() as u64, [0.5f32, -0.5]);
+/// let mut file = [&length.to_le_bytes(), header.as_bytes()].concat();
+/// file.extend(data.iter().flat_map(|value| value.to_le_bytes()));
+///
+/// let weights = SafetensorsWeights::new(&file)?;
+/// assert_eq!((weights.tensor_names(), weights.shape("pw.weight")), (vec!["pw.weight".into()], Some(&[1, 2][..])));
+/// assert_eq!(weights.metadata("by"), Some("me"));
+/// assert_eq!(weights.tensor("pw.weight", &[1, 2]).as_deref(), Ok(&data[..]));
+/// assert!(weights.tensor("pw.weight", &[2, 1]).is_err());
+/// assert!(SafetensorsWeights::new(&file[1..]).is_err());
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub struct SafetensorsWeights<'a> {
     tensors: BTreeMap<String, TensorView<'a>>,
     metadata: BTreeMap<String, String>,
@@ -23,7 +40,7 @@ impl std::fmt::Debug for SafetensorsWeights<'_> {
 }
 
 impl<'a> SafetensorsWeights<'a> {
-    /// Reads the header of `file`; the data stay where they are.
+    /// Reads the header of `file`; the data stay where they are. An error where it is no safetensors file.
     pub fn new(file: &'a [u8]) -> Result<Self> {
         let error = |why: &dyn std::fmt::Display| Error::File { why: why.to_string() };
         let (_, metadata) = SafeTensors::read_metadata(file).map_err(|why| error(&why))?;

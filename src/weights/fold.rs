@@ -9,6 +9,16 @@ use crate::graph::{Graph, Node, Norm, Parameters, Tensors};
 use crate::tensor::buffer::{collect, room};
 
 /// The weights of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed.
+///
+/// ```
+/// use sepconv::weights::Folded;
+///
+/// // Two outputs of two weights, each with its factor and its summand.
+/// let folded = Folded::new(&[1.0, 2.0, 3.0, 1e-38], &[(2.0, 0.5), (0.1, -1.0)])?;
+/// assert_eq!((folded.weights, folded.bias), (vec![2.0, 4.0, 0.3, 0.0], vec![0.5, -1.0]));
+/// assert_eq!(folded.flushed, 1);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Folded {
     /// Outputs x inputs a group x rows x columns.
@@ -85,6 +95,28 @@ const IGNORED: &str = "num_batches_tracked";
 
 /// Folds the parameters of every node; `None` for nodes without weights. All that is wrong with the source is in one
 /// error.
+///
+/// ```
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::parallel::Serial;
+/// use sepconv::weights::{HashWeights, fold};
+/// use sepconv::{Options, Plan, Shape};
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 3))?;
+/// let x = net.pointwise("pw", image, 2, Layer::arrays([1.0; 2 * 3], [0.0; 2]))?;
+/// let x = net.global_average_pool("mean", x)?;
+/// let graph = net.build(&[x])?;
+/// let mut folded = fold(&graph, &HashWeights)?;
+/// assert!(folded[0].is_some() && folded[1].is_none());
+/// // Weights changed before they are packed.
+/// folded[0].as_mut().unwrap().bias.fill(0.25);
+/// let plan = Plan::from_folded(&graph, &folded, &Serial, Options::default())?;
+/// let (mut workspace, mut output) = (plan.workspace()?, [0.0; 2]);
+/// plan.run(&Serial, &mut workspace, &[0.0; 4 * 4 * 3][..], &mut output[..])?;
+/// assert_eq!(output, [0.25; 2]);
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
     let names = source.names().into_iter().collect();
     let mut reader = Reader { source, names, used: HashSet::new(), problems: Vec::new() };

@@ -9,6 +9,19 @@ use crate::tensor::buffer::collect;
 /// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
 /// SplitMix64 sequence that starts at the FNV-1a hash of the tensor's name; scale and offset follow from the name's
 /// ending.
+///
+/// ```
+/// use sepconv::weights::{HashWeights, Weights, hash_of_bits};
+///
+/// let (weights, again) = (HashWeights.tensor("pw.weight", &[8, 3]), HashWeights.tensor("pw.weight", &[8, 3]));
+/// assert_eq!((weights.as_ref().map(|weights| weights.len()), &weights), (Ok(24), &again));
+/// let image = HashWeights::image(3, 2, 1)?;
+/// assert!(image.iter().all(|value| (-1.0..1.0).contains(value)));
+/// assert_eq!(hash_of_bits(&image), hash_of_bits(&HashWeights::image(3, 2, 1)?));
+/// // As bits: the zeros have two.
+/// assert_ne!(hash_of_bits(&[0.0]), hash_of_bits(&[-0.0]));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HashWeights;
 
@@ -29,7 +42,7 @@ fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
-/// A 64-bit hash (FNV-1a over the little-endian bytes) of values: equal bits, equal hash.
+/// A 64-bit hash (FNV-1a over the little-endian bytes) of values: equal bits, equal hash. [`HashWeights`] has an example.
 pub fn hash_of_bits(values: &[f32]) -> u64 {
     fnv1a(values.iter().flat_map(|value| value.to_bits().to_le_bytes()))
 }

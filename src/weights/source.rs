@@ -5,8 +5,46 @@ use std::borrow::Cow;
 use crate::error::Result;
 
 /// A source of tensors by name.
+///
+/// ```
+/// use std::borrow::Cow;
+///
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::weights::{Weights, fold};
+/// use sepconv::{Error, Shape};
+///
+/// /// One tensor.
+/// struct One(&'static str, Vec<f32>);
+///
+/// impl Weights for One {
+///     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
+///         match name == self.0 && shape.iter().product::<usize>() == self.1.len() {
+///             true => Ok(Cow::Borrowed(&self.1)),
+///             false => Err(format!("missing, expected shape {shape:?}")),
+///         }
+///     }
+///
+///     fn names(&self) -> Vec<String> {
+///         vec![self.0.into()]
+///     }
+/// }
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 3))?;
+/// let x = net.pointwise("pw", image, 2, Layer::named("block.pw"))?;
+/// let graph = net.build(&[x])?;
+/// let one = One("block.pw.weight", vec![0.5; 2 * 3]);
+/// let folded = fold(&graph, &one)?;
+/// assert_eq!(folded[0].as_ref().unwrap().weights, [0.5; 2 * 3]);
+/// assert_eq!((&*one.label("x"), one.may_stay_unread("x")), ("x", false));
+/// // What is missing, and what nobody reads.
+/// let error = fold(&graph, &One("block.dw.weight", vec![0.5; 2 * 3])).unwrap_err();
+/// assert!(matches!(error, Error::Weights { problems, .. } if problems.len() == 2));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
 pub trait Weights {
-    /// The tensor `name` of `shape`, row-major; or why there is none.
+    /// The tensor `name` of `shape`, row-major; or why there is none. Kernels have PyTorch's axes (O, I, kh, kw; depthwise
+    /// C, 1, kh, kw; fully connected O, I).
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String>;
 
     /// The names of all tensors where the source is a closed list: those that a graph has no use for are then an error. A
