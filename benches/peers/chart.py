@@ -30,9 +30,12 @@ def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Ba
     engines = list(dict.fromkeys(bar.engine for bar in bars))
     colour = dict(zip(engines, COLOURS))
     names = max(map(len, groups)) * 7 + 12  # width of the groups' names
-    height_of_group = BAR * len(engines) + GAP
     top = TITLE + LEGEND + 26
-    bottom = top + height_of_group * len(groups)
+    heights = {group: BAR * len({bar.engine for bar in bars if bar.group == group}) for group in groups}
+    starts, bottom = {}, top
+    for group in groups:
+        starts[group] = bottom + GAP / 2
+        bottom += heights[group] + GAP
     heading = 2 * MARGIN + max(10 * len(title), 7 * len(subtitle))
     width = max(MARGIN + names + (PANEL + MARGIN) * len(panels), heading)
     height = bottom + 62
@@ -56,9 +59,8 @@ def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Ba
         parts.append(f"<rect x='{x}' y='{TITLE + 5}' width='12' height='12' fill='{colour[engine]}'/>")
         text(x + 18, TITLE + 15, engine)
         x += 18 + 7 * len(engine) + 26
-    for row, group in enumerate(groups):
-        middle = top + GAP / 2 + height_of_group * row + BAR * len(engines) / 2
-        text(MARGIN + names - 12, middle + 4, group, text_anchor="end")
+    for group in groups:
+        text(MARGIN + names - 12, starts[group] + heights[group] / 2 + 4, group, text_anchor="end")
 
     for column, panel in enumerate(panels):
         left = MARGIN + names + (PANEL + MARGIN) * column
@@ -69,8 +71,8 @@ def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Ba
             parts.append(f"<line x1='{x:.1f}' y1='{top}' x2='{x:.1f}' y2='{bottom}' stroke='{shade}'/>")
             text(x, bottom + 17, f"{tick * step:g}", text_anchor="middle", fill="#666")
         text(left + end * scale / 2, bottom + 38, axis, text_anchor="middle", fill="#666")
-        for row, group in enumerate(groups):
-            y = top + GAP / 2 + height_of_group * row
+        for group in groups:
+            y = starts[group]
             members = [bar for bar in bars if (bar.panel, bar.group) == (panel, group)]
             longest = max(bar.value for bar in members)
             for bar in members:

@@ -4,7 +4,8 @@
     python benches/peers/compare.py DIR
 
 DIR receives the engines in virtual environments (2.5 GB) and the networks in each engine's format, once; then
-comparison.md, comparison.csv and comparison.svg. Everything is f32 with batch 1.
+comparison.md, comparison.csv and comparison.svg. Everything is f32 with batch 1. ShuffleNet V1 and V2 and SqueezeNet
+are ONNX files alone: of the peers, ONNX Runtime and OpenVINO run them.
 """
 
 import argparse
@@ -89,16 +90,24 @@ def parse() -> argparse.Namespace:
     for name, threads, _ in arguments.need:
         if name not in arguments.nets or threads not in arguments.threads:
             parser.error(f"--need {name}:{threads}: expected a network and threads among those that are timed")
+    for name in arguments.nets:
+        if not present(arguments.peers, NETWORKS[name]()):
+            parser.error(f"--nets {name}: only onnxruntime and openvino run it; expected one of them among --peers")
     return arguments
+
+
+def present(peers: list[str], network: Network) -> list[str]:
+    """Those of `peers` that a file of a network is written for."""
+    return [name for name in peers if PEERS[name].suffix == "onnx" or not network.onnx_alone]
 
 
 def time_network(arguments: argparse.Namespace, network: Network, threads: int, program: pathlib.Path) -> list[Result]:
     """Loads a network into every engine and times them."""
     import models  # which only the environment entered has the packages for
 
-    peers = models.load(arguments.directory, network, arguments.peers, threads)
+    peers = models.load(arguments.directory, network, present(arguments.peers, network), threads)
     progress(f"{network.name}, {threads_of(threads)}: timing")
-    with Program(program, {"--net": network.name, "--flavor": "tf", "--threads": threads}) as ours:
+    with Program(program, {"--net": network.name, "--threads": threads} | network.flags) as ours:
         clocks = {OURS: ours.clock} | {name: peer.clock for name, peer in peers.items()}
         times = turns(clocks, arguments.rounds, arguments.per_round)
     return [
@@ -132,17 +141,19 @@ def threads_of(count: int) -> str:
 def report(arguments: argparse.Namespace, results: list[Result], ratios: list[Ratio]):
     """Prints the tables; writes them, every figure and a chart."""
     occasion = Occasion()
-    every = [
-        {
-            "network": result.network,
-            "threads": result.threads,
-            "engine": f"{result.engine} {result.version}",
-            "min ms": f"{result.minimum:.2f}",
-            "median ms": f"{result.median:.2f}",
-            "GFLOP/s": f"{result.gflops:.1f}",
-        }
-        for result in results
-    ]
+    found = {(result.network, result.threads, result.engine): result for result in results}
+    every = []
+    for ratio in ratios:
+        for engine in [OURS, *arguments.peers]:
+            result = found.get((ratio.network, ratio.threads, engine))
+            every.append({
+                "network": ratio.network,
+                "threads": ratio.threads,
+                "engine": f"{engine} {version(engine)}",
+                "min ms": f"{result.minimum:.2f}" if result else "absent",
+                "median ms": f"{result.median:.2f}" if result else "absent",
+                "GFLOP/s": f"{result.gflops:.1f}" if result else "absent",
+            })
     summary = [
         {
             "network": ratio.network,

@@ -1,11 +1,15 @@
 """The networks, layer by layer, as every engine's file is written from them.
 
-Batch normalisation is folded away, images are square, and padding is that of TensorFlow: as many outputs as strides fit
-into the image, an odd pixel of padding after it.
+Batch normalisation is folded away and images are square. Padding is that of TensorFlow: as many outputs as strides fit
+into the image, an odd pixel of padding after it. In networks that are `symmetric` it is PyTorch's: half the window on
+every side.
 """
 
 import dataclasses
 import typing
+
+#: Operations that are only written to ONNX files.
+ONNX_ALONE = {"average_pool", "concat", "shuffle", "split"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +23,15 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One operation: convolution, max_pool, add, relu, average (over all pixels) or classifier."""
+    """One operation.
+
+    It is convolution, max_pool, average_pool (padding counts), add, relu, concat, split, shuffle, average (over all
+    pixels) or classifier.
+    """
 
     operation: str
     inputs: tuple[Tensor, ...]
-    output: Tensor
+    outputs: tuple[Tensor, ...]
     window: int = 1
     stride: int = 1
     padding: tuple[int, int] = (0, 0)  # before and after, on both axes
@@ -34,6 +42,11 @@ class Layer:
     def name(self) -> str:
         """The name, which is that of the output."""
         return self.output.name
+
+    @property
+    def output(self) -> Tensor:
+        """The only output, or the first."""
+        return self.outputs[0]
 
     @property
     def input(self) -> Tensor:
@@ -66,8 +79,11 @@ class Layer:
 class Network:
     """A list of layers; each method appends one and returns its output."""
 
-    def __init__(self, name: str, size: int, channels: int = 3):
+    def __init__(self, name: str, size: int, channels: int = 3, *, symmetric: bool = False,
+                 flags: dict[str, typing.Any] | None = None):
         self.name = name
+        self.symmetric = symmetric
+        self.flags = flags or {}  # with which `examples/latency.rs --net` has the same layers
         self.image = Tensor("image", size, channels)
         self.layers: list[Layer] = []
         self.outputs: list[Tensor] = []
@@ -76,6 +92,11 @@ class Network:
     def multiplications(self) -> int:
         """Multiply-adds of one inference."""
         return sum(layer.multiplications for layer in self.layers)
+
+    @property
+    def onnx_alone(self) -> bool:
+        """Whether only ONNX files can hold it."""
+        return any(layer.operation in ONNX_ALONE for layer in self.layers)
 
     def uses(self, tensor: Tensor) -> int:
         """How many inputs of layers a tensor is."""
@@ -90,13 +111,17 @@ class Network:
         """A depthwise 3x3 convolution with bias."""
         return self.convolution(x, x.channels, 3, stride, groups=x.channels, activation=activation)
 
-    def pointwise(self, x: Tensor, channels: int, activation: str | None = None) -> Tensor:
+    def pointwise(self, x: Tensor, channels: int, activation: str | None = None, groups: int = 1) -> Tensor:
         """A 1x1 convolution with bias."""
-        return self.convolution(x, channels, 1, activation=activation)
+        return self.convolution(x, channels, 1, groups=groups, activation=activation)
 
     def max_pool(self, x: Tensor, window: int, stride: int, *, same: bool = True) -> Tensor:
         """The largest value of each window."""
         return self._windowed("max_pool", x, x.channels, window, stride, same)
+
+    def average_pool(self, x: Tensor, window: int, stride: int) -> Tensor:
+        """The mean of each window, zeros of the padding among its values."""
+        return self._windowed("average_pool", x, x.channels, window, stride, True)
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of two tensors."""
@@ -106,38 +131,66 @@ class Network:
         """The larger of each value and zero."""
         return self._append("relu", (x,), x.size, x.channels)
 
-    def head(self, x: Tensor, classes: int = 1000) -> "Network":
-        """The mean over all pixels and the classifier; ends the network."""
-        mean = self._append("average", (x,), 1, x.channels)
-        self.outputs = [self._append("classifier", (mean,), 1, classes)]
+    def concat(self, x: Tensor, y: Tensor) -> Tensor:
+        """The channels of one tensor, then those of the other."""
+        return self._append("concat", (x, y), x.size, x.channels + y.channels)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first half of the channels, and the second."""
+        name = f"split{len(self.layers) + 1}"
+        first, second = (Tensor(f"{name}_{half}", x.size, x.channels // 2) for half in ("first", "second"))
+        self.layers.append(Layer("split", (x,), (first, second)))
+        return first, second
+
+    def shuffle(self, x: Tensor, groups: int) -> Tensor:
+        """The first channel of each group, then the second of each, and so on."""
+        return self._append("shuffle", (x,), x.size, x.channels, groups=groups)
+
+    def average(self, x: Tensor) -> Tensor:
+        """The mean over all pixels."""
+        return self._append("average", (x,), 1, x.channels)
+
+    def head(self, x: Tensor, classes: int = 1000) -> Tensor:
+        """The mean over all pixels and the classifier."""
+        return self._append("classifier", (self.average(x),), 1, classes)
+
+    def end(self, output: Tensor, multiplications: int) -> "Network":
+        """Ends the network, which is known to need so many multiply-adds."""
+        if self.multiplications != multiplications:
+            raise ValueError(f"{self.name}: {self.multiplications} multiply-adds, expected {multiplications}")
+        self.outputs = [output]
         return self
 
     def _windowed(self, operation, x, channels, window, stride, same, **options) -> Tensor:
-        size = -(-x.size // stride) if same else (x.size - window) // stride + 1
-        total = max((size - 1) * stride + window - x.size, 0)
-        padding = (total // 2, total - total // 2)
+        if same and not self.symmetric:
+            size = -(-x.size // stride)
+            total = max((size - 1) * stride + window - x.size, 0)
+            padding = (total // 2, total - total // 2)
+        else:
+            padding = (window // 2,) * 2 if same else (0, 0)
+            size = (x.size + sum(padding) - window) // stride + 1
         return self._append(operation, (x,), size, channels, window=window, stride=stride, padding=padding, **options)
 
     def _append(self, operation, inputs, size, channels, **options) -> Tensor:
         output = Tensor(f"{operation}{len(self.layers) + 1}", size, channels)
-        self.layers.append(Layer(operation, inputs, output, **options))
+        self.layers.append(Layer(operation, inputs, (output,), **options))
         return output
 
 
 def mobilenet_v1() -> Network:
     """MobileNet V1 1.0, 224 pixels (Howard et al. 2017, Table 1), with the ReLU6 of its published weights."""
-    net = Network("mobilenet_v1", 224)
+    net = Network("mobilenet_v1", 224, flags={"--flavor": "tf"})
     x = net.convolution(net.image, 32, 3, 2, activation="relu6")
     blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
     for channels, stride in blocks:
         x = net.depthwise(x, stride, "relu6")
         x = net.pointwise(x, channels, "relu6")
-    return net.head(x)
+    return net.end(net.head(x), 568_740_352)
 
 
 def mobilenet_v2() -> Network:
     """MobileNet V2 1.0, 224 pixels (Sandler et al. 2018, Table 2)."""
-    net = Network("mobilenet_v2", 224)
+    net = Network("mobilenet_v2", 224, flags={"--flavor": "tf"})
     x = net.convolution(net.image, 32, 3, 2, activation="relu6")
     groups = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
     for expansion, channels, blocks, first_stride in groups:
@@ -149,12 +202,12 @@ def mobilenet_v2() -> Network:
             x = net.pointwise(x, channels)
             if stride == 1 and shortcut.channels == channels:
                 x = net.add(shortcut, x)
-    return net.head(net.pointwise(x, 1280, "relu6"))
+    return net.end(net.head(net.pointwise(x, 1280, "relu6")), 300_774_272)
 
 
 def xception() -> Network:
     """Xception, 299 pixels (Chollet 2017, Figure 5)."""
-    net = Network("xception", 299)
+    net = Network("xception", 299, flags={"--flavor": "tf"})
 
     def separable(x: Tensor, channels: int, activation: str | None) -> Tensor:
         return net.pointwise(net.depthwise(x), channels, activation)
@@ -173,13 +226,71 @@ def xception() -> Network:
         x = net.add(shortcut, net.max_pool(x, 3, 2) if down else x)
     for channels in (1536, 2048):
         x = separable(x, channels, "relu")
-    return net.head(x)
+    return net.end(net.head(x), 8_357_403_496)
+
+
+def shufflenet_v1() -> Network:
+    """ShuffleNet V1 1.0 with 3 groups, 224 pixels (Zhang et al. 2017, Table 1)."""
+    net = Network("shufflenet_v1", 224, symmetric=True, flags={"--flavor": "paper", "--groups": 3})
+    x = net.convolution(net.image, 24, 3, 2, activation="relu")
+    x = net.max_pool(x, 3, 2)
+    groups = 1  # of the first unit's first convolution, whose input is narrow
+    for channels, units in [(240, 4), (480, 8), (960, 4)]:
+        for unit in range(units):
+            shortcut, down = x, unit == 0
+            x = net.pointwise(x, channels // 4, "relu", groups=groups)
+            groups = 3
+            x = net.shuffle(x, groups)
+            x = net.depthwise(x, 2 if down else 1)
+            if down:
+                x = net.pointwise(x, channels - shortcut.channels, "relu", groups=groups)
+                x = net.concat(net.average_pool(shortcut, 3, 2), x)
+            else:
+                x = net.relu(net.add(shortcut, net.pointwise(x, channels, groups=groups)))
+    return net.end(net.head(x), 137_460_672)
+
+
+def shufflenet_v2() -> Network:
+    """ShuffleNet V2 1.0, 224 pixels (Ma et al. 2018, Table 5), as torchvision has it."""
+    net = Network("shufflenet_v2", 224, symmetric=True, flags={"--flavor": "torch"})
+    x = net.convolution(net.image, 24, 3, 2, activation="relu")
+    x = net.max_pool(x, 3, 2)
+    for channels, units in [(116, 4), (232, 8), (464, 4)]:
+        half = channels // 2
+        for unit in range(units):
+            if unit == 0:
+                stride, right = 2, x
+                left = net.pointwise(net.depthwise(x, stride), half, "relu")
+            else:
+                stride, (left, right) = 1, net.split(x)
+            right = net.pointwise(right, half, "relu")
+            right = net.pointwise(net.depthwise(right, stride), half, "relu")
+            x = net.shuffle(net.concat(left, right), 2)
+    return net.end(net.head(net.pointwise(x, 1024, "relu")), 144_907_992)
+
+
+def squeezenet_1_1() -> Network:
+    """SqueezeNet 1.1, 224 pixels (Iandola et al. 2016 and their repository), as torchvision has it.
+
+    Its pools round sizes up, which at this size changes none.
+    """
+    net = Network("squeezenet_1_1", 224, symmetric=True, flags={"--flavor": "torch"})
+    x = net.convolution(net.image, 64, 3, 2, same=False, activation="relu")
+    for modules in ([(16, 64)] * 2, [(32, 128)] * 2, [(48, 192)] * 2 + [(64, 256)] * 2):
+        x = net.max_pool(x, 3, 2, same=False)
+        for squeeze, expand in modules:
+            x = net.pointwise(x, squeeze, "relu")
+            x = net.concat(net.pointwise(x, expand, "relu"), net.convolution(x, expand, 3, activation="relu"))
+    return net.end(net.average(net.pointwise(x, 1000, "relu")), 349_151_936)
 
 
 NETWORKS: dict[str, typing.Callable[[], Network]] = {
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
     "xception": xception,
+    "shufflenet_v1": shufflenet_v1,
+    "shufflenet_v2": shufflenet_v2,
+    "squeezenet_1_1": squeezenet_1_1,
 }
 
 

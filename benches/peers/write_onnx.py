@@ -15,6 +15,11 @@ def write(network: Network, path: pathlib.Path):
     constants = {"zero": np.float32(0), "six": np.float32(6)}
     for name, (values, bias) in weights(network).items():
         constants |= {f"{name}_weights": values, f"{name}_bias": bias}
+    for layer in network.layers:
+        if layer.operation == "shuffle":
+            image, channels, groups = [layer.output.size] * 2, layer.output.channels, layer.groups
+            constants[f"{layer.name}_grouped_shape"] = np.int64([1, groups, channels // groups, *image])
+            constants[f"{layer.name}_shape"] = np.int64([1, channels, *image])
     flat = {layer.name for layer in network.layers if layer.operation in ("average", "classifier")}
 
     def described(tensor: Tensor) -> onnx.ValueInfoProto:
@@ -55,10 +60,23 @@ def nodes(layer: Layer) -> list[onnx.NodeProto]:
             return [convolution]
         case "max_pool":
             return [helper.make_node("MaxPool", inputs, [name], **window)]
+        case "average_pool":
+            return [helper.make_node("AveragePool", inputs, [name], count_include_pad=1, **window)]
         case "add":
             return [helper.make_node("Add", inputs, [name])]
         case "relu":
             return [helper.make_node("Relu", inputs, [name])]
+        case "concat":
+            return [helper.make_node("Concat", inputs, [name], axis=1)]
+        case "split":
+            return [helper.make_node("Split", inputs, [half.name for half in layer.outputs], axis=1)]
+        case "shuffle":
+            grouped, turned = f"{name}_grouped", f"{name}_turned"
+            return [
+                helper.make_node("Reshape", [*inputs, f"{name}_grouped_shape"], [grouped]),
+                helper.make_node("Transpose", [grouped], [turned], perm=[0, 2, 1, 3, 4]),
+                helper.make_node("Reshape", [turned, f"{name}_shape"], [name]),
+            ]
         case "average":
             pooled = f"{name}_pooled"
             return [
