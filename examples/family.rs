@@ -130,7 +130,7 @@ fn row(
     let (network, graph) = (setup.network.architecture(), setup.network.graph());
     let (macs, defaults) = (graph.macs(), Config::of(network));
     let measured = runs.iter().map(|(isa, pool, _, seconds)| Measured {
-        isa: isa.name(),
+        isa: isa.as_str(),
         threads: pool.threads(),
         ms: seconds * 1e3,
         gflops: 2.0 * macs as f64 / seconds / 1e9,

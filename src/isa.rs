@@ -12,7 +12,7 @@ use std::fmt;
 /// assert!(Isa::ALL.iter().all(|isa| isa.kernels().is_ok() == supported.contains(isa)));
 /// // What the environment names, or the best.
 /// let named = std::env::var(Isa::VARIABLE).ok().filter(|name| !name.is_empty());
-/// assert_eq!(Isa::selected()?.name(), named.as_deref().unwrap_or(best.name()));
+/// assert_eq!(Isa::selected()?.as_str(), named.as_deref().unwrap_or(best.as_str()));
 ///
 /// assert_eq!("avx2".parse(), Ok(Isa::Avx2));
 /// assert!("mmx".parse::<Isa>().is_err());
@@ -36,7 +36,7 @@ impl Isa {
     pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name: `portable`, `neon`, `avx2` or `avx512`.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Neon => "neon",
@@ -48,6 +48,6 @@ impl Isa {
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(self.as_str())
     }
 }

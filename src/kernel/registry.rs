@@ -57,7 +57,7 @@ impl Isa {
     pub fn kernels(self) -> Result<&'static Kernels> {
         of(self)
             .filter(|_| self.is_supported())
-            .ok_or_else(|| Error::UnsupportedIsa { name: self.name(), supported: names(&Self::supported()) })
+            .ok_or_else(|| Error::UnsupportedIsa { name: self.as_str(), supported: names(&Self::supported()) })
     }
 
     /// Whether this build has kernels for the ISA and this machine runs them.
@@ -70,7 +70,7 @@ impl FromStr for Isa {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::UnknownIsa {
+        Self::ALL.into_iter().find(|isa| isa.as_str() == name).ok_or_else(|| Error::UnknownIsa {
             name: name.into(),
             known: names(&Self::ALL),
             supported: names(&Self::supported()),
@@ -79,7 +79,7 @@ impl FromStr for Isa {
 }
 
 fn names(isas: &[Isa]) -> String {
-    isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+    isas.iter().map(|isa| isa.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -219,6 +219,18 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Every activation.
+    pub const ALL: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Relu6];
+
+    /// The name: `linear`, `relu` or `relu6`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Activation::Linear => "linear",
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+        }
+    }
+
     /// The clamp that it is.
     pub const fn clamp(self) -> Clamp {
         match self {
@@ -229,20 +241,21 @@ impl Activation {
     }
 }
 
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl FromStr for Activation {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "linear" => Ok(Activation::Linear),
-            "relu" => Ok(Activation::Relu),
-            "relu6" => Ok(Activation::Relu6),
-            _ => Err(Error::Parameter {
-                what: "activation",
-                got: name.into(),
-                expected: "one of linear, relu, relu6".into(),
-            }),
-        }
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| Error::Parameter {
+            what: "activation",
+            got: name.into(),
+            expected: format!("one of {}", Self::ALL.map(Activation::as_str).join(", ")),
+        })
     }
 }
 
@@ -323,9 +336,9 @@ impl Config {
             Architecture::Effnet => Some("none"),
             _ => None,
         };
-        let named = self.activation.map(|activation| format!("{activation:?}").to_lowercase());
-        if let (Some(only), Some(got)) = (only, named.filter(|named| only != Some(named))) {
-            return refuse("activation", got, format!("{only} for {architecture}"));
+        let named = self.activation.map(Activation::as_str);
+        if let (Some(only), Some(got)) = (only, named.filter(|named| only != Some(*named))) {
+            return refuse("activation", got.into(), format!("{only} for {architecture}"));
         }
         if !(self.width > 0.0 && self.width <= LARGEST.0) {
             return refuse("width", self.width.to_string(), format!("more than 0, at most {}", LARGEST.0));

@@ -1,6 +1,7 @@
 //! The clamp of f32.
 
-/// Bounds of `f32::clamp`: NaN stays NaN and −0 stays −0. Any two numbers are bounds; where they cross, `hi` wins.
+/// Bounds of `f32::clamp`: NaN stays NaN and −0 stays −0. Any two numbers are bounds; where they cross, `hi` wins (in a
+/// graph they are an error).
 ///
 /// ```
 /// use sepconv::{Clamp, View, ViewMut, ops};

@@ -82,7 +82,7 @@ fn a_plan_says_what_is_wrong_with_its_options() {
     assert_eq!(text(one.with_batch(65537)), "batch: got 65537, expected at most 65536");
     let supported = Isa::supported();
     for isa in Isa::ALL.into_iter().filter(|isa| !supported.contains(isa)) {
-        let names = supported.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+        let names = supported.iter().map(|isa| isa.as_str()).collect::<Vec<_>>().join(", ");
         let text = format!("ISA {isa} cannot run here: this CPU and build support {names}; choose one of these");
         assert_eq!(plan(&graph(), Options { isa: Some(isa), ..Options::default() }), text);
     }

@@ -269,6 +269,83 @@ fn flattened_images_in_both_orders() {
     }
 }
 
+/// Concatenations, slices and shuffles in front of every operator with weights: against sums of whole numbers in the order
+/// that the channels have on paper, which know nothing of runs, permuted weights or folding.
+#[test]
+fn channels_in_another_order_by_hand() {
+    let (size, shape) = (4, Shape::new(4, 4, 12));
+    let number = |seed: usize, at: usize| ((at * 7 + seed * 13 + at / 5) % 7) as f32 - 3.0;
+    let numbers = |seed: usize, count: usize| (0..count).map(|at| number(seed, at)).collect::<Vec<f32>>();
+    let layer =
+        |seed: usize, weights: usize, outputs: usize| Layer::arrays(numbers(seed, weights), numbers(seed + 1, outputs));
+    let three = Window::square(3).symmetric();
+    let mut net = Builder::new();
+    let image = net.input("image", shape).unwrap();
+    let first = net.pointwise("first", image, 6, layer(1, 6 * 12, 6)).unwrap();
+    let parts = net.split(image, &[5, 7]).unwrap();
+    let mixed = net.concat(&[parts[1], first, parts[0]]).unwrap();
+    let mixed = net.shuffle(mixed, 3).unwrap();
+    let filtered = net.depthwise("filter", mixed, three, layer(3, 18 * 9, 18)).unwrap();
+    let filtered = net.shuffle(filtered, 2).unwrap();
+    let grouped = net.grouped_pointwise("grouped", filtered, 9, 3, layer(5, 9 * 6, 9)).unwrap();
+    let shuffled = net.shuffle(grouped, 3).unwrap();
+    let halves = net.split(shuffled, &[4, 5]).unwrap();
+    let swapped = net.concat(&[halves[1], halves[0]]).unwrap();
+    let dense = net.conv("dense", swapped, 5, three, layer(7, 5 * 9 * 9, 5)).unwrap();
+    let output = net.concat(&[dense, swapped]).unwrap();
+    let graph = net.build(&[output]).unwrap();
+
+    // Images as channels x pixels.
+    type Planes = Vec<Vec<f32>>;
+    let input = numbers(9, shape.len());
+    let plane = |channel: usize| (0..size * size).map(|at| input[at * shape.channels + channel]).collect::<Vec<f32>>();
+    let image: Planes = (0..shape.channels).map(plane).collect();
+    let shuffle = |planes: &Planes, groups: usize| -> Planes {
+        let rows = planes.len() / groups;
+        (0..planes.len()).map(|at| planes[at % groups * rows + at / groups].clone()).collect()
+    };
+    // Each output from `inputs` planes, the first of them `from(output)`.
+    let convolved = |planes: &Planes,
+                     seed: usize,
+                     outputs: usize,
+                     inputs: usize,
+                     reach: isize,
+                     from: &dyn Fn(usize) -> usize|
+     -> Planes {
+        let taps = (2 * reach + 1) * (2 * reach + 1);
+        let sum = |output: usize, pixel: usize| {
+            let mut sum = number(seed + 1, output);
+            for (tap, channel) in (0..taps).flat_map(|tap| (0..inputs).map(move |channel| (tap, channel))) {
+                let y = (pixel / size) as isize + tap / (2 * reach + 1) - reach;
+                let x = (pixel % size) as isize + tap % (2 * reach + 1) - reach;
+                if (0..size as isize).contains(&y) && (0..size as isize).contains(&x) {
+                    let weight = number(seed, (output * inputs + channel) * taps as usize + tap as usize);
+                    sum += weight * planes[from(output) + channel][y as usize * size + x as usize];
+                }
+            }
+            sum
+        };
+        (0..outputs).map(|output| (0..size * size).map(|pixel| sum(output, pixel)).collect()).collect()
+    };
+    let first = convolved(&image, 1, 6, 12, 0, &|_| 0);
+    let mixed = shuffle(&[&image[5..], &first[..], &image[..5]].concat(), 3);
+    let filtered = shuffle(&convolved(&mixed, 3, 18, 1, 1, &|output| output), 2);
+    let grouped = convolved(&filtered, 5, 9, 6, 0, &|output| output / 3 * 6);
+    let shuffled = shuffle(&grouped, 3);
+    let swapped = [&shuffled[4..], &shuffled[..4]].concat();
+    let wanted_planes = [&convolved(&swapped, 7, 5, 9, 1, &|_| 0)[..], &swapped].concat();
+    let by_hand: Vec<f32> =
+        (0..size * size).flat_map(|pixel| wanted_planes.iter().map(move |plane| plane[pixel])).collect();
+    assert!(by_hand.iter().all(|value| value.abs() < 1e7), "sums of whole numbers that f32 holds");
+
+    assert_eq!(graph.reference(&Nothing, &[&input]).unwrap().outputs[0], by_hand);
+    let plan = Plan::new(&graph, &Nothing, &Serial, Options::default()).unwrap();
+    let mut got = vec![f32::NAN; plan.output_len()];
+    plan.run(&Serial, &mut plan.workspace().unwrap(), &input, &mut got).unwrap();
+    assert_eq!(got, by_hand);
+    check_with(&graph, &Nothing);
+}
+
 /// A source without tensors.
 struct Nothing;
 
