@@ -1,5 +1,7 @@
 //! One of the networks: its graph, and how its weights are read.
 
+use std::sync::OnceLock;
+
 use super::config::{Architecture, Config, Flavor, LARGEST};
 use super::net::{Built, Model};
 use super::renamed::{Catalog, Renamed, classifier};
@@ -166,24 +168,37 @@ pub(super) fn network_of(listed: &[String]) -> Option<(Architecture, usize)> {
 /// A network in the flavor whose names some tensors have.
 pub(super) struct Named {
     pub flavor: Flavor,
-    pub network: Network,
+    pub network: &'static Network,
     /// How many of its kernels are among them.
     pub known: usize,
 }
 
+/// Every network in the paper's configuration, in each flavor that has names of its own: built once, to be compared with
+/// weight files.
+fn published() -> Result<&'static [(Flavor, Network)]> {
+    static PUBLISHED: OnceLock<Result<Vec<(Flavor, Network)>>> = OnceLock::new();
+    let build = || {
+        let of = |architecture: Architecture| {
+            // In the others the flavors have the same names.
+            let differ = architecture == Architecture::ShufflenetV2;
+            let flavors = architecture.flavors().iter().take(if differ { usize::MAX } else { 1 });
+            flavors
+                .map(move |&flavor| Ok((flavor, Network::new(architecture, &Config::in_flavor(architecture, flavor))?)))
+        };
+        Architecture::ALL.into_iter().flat_map(of).collect()
+    };
+    PUBLISHED.get_or_init(build).as_deref().map_err(Clone::clone)
+}
+
 /// `architecture` in the first of its flavors under whose names the most kernels are among `listed`.
 pub(super) fn named(architecture: Architecture, listed: &[String]) -> Result<Named> {
-    // In the others the flavors have the same names.
-    let differ = architecture == Architecture::ShufflenetV2;
-    let flavors = architecture.flavors().iter().take(if differ { usize::MAX } else { 1 });
-    let count = |&flavor: &Flavor| {
-        let network = Network::new(architecture, &Config::in_flavor(architecture, flavor))?;
+    let count = |(flavor, network): &'static (Flavor, Network)| {
         let catalog = network.catalog();
         let known = catalog.kernels_among(catalog.scheme(listed), listed);
-        Ok(Named { flavor, network, known })
+        Named { flavor: *flavor, network, known }
     };
-    let counted = flavors.map(count).collect::<Result<Vec<_>>>()?;
+    let flavors = published()?.iter().filter(|(_, network)| network.architecture == architecture);
     // The first of equals.
-    let best = counted.into_iter().rev().max_by_key(|named| named.known);
+    let best = flavors.rev().map(count).max_by_key(|named| named.known);
     best.ok_or_else(|| Error::node(architecture.as_str(), "flavors", "none", "at least one"))
 }
