@@ -25,7 +25,8 @@ struct Coefficients {
     general_epilogue: f64,
 }
 
-/// Fitted to times on Zen 4, hot, within 2 % for full panels.
+/// Fitted to times on Zen 4, hot, within 2 % for full panels; on Zen 3 they lose 0.1 % against the best choices
+/// (benches/pointwise_times.csv, tools/fit_cost.py).
 const ZEN4: Coefficients = Coefficients {
     double_pumped: 2.0,
     loads: 50.0,
