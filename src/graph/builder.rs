@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::arrange::{arrange, inverse};
 use super::layer::{Layer, Norm, Tensors};
 use super::nodes::{Graph, Input, Node, Tensor};
 use super::value::{Origin, Value};
@@ -305,7 +306,9 @@ impl Builder {
             }
             named.push((name, tensor.index));
         }
-        Ok(Graph { inputs: self.inputs, values: self.values, nodes: self.nodes, outputs: named })
+        let mut graph = Graph { inputs: self.inputs, values: self.values, nodes: self.nodes, outputs: named };
+        arrange(&mut graph);
+        Ok(graph)
     }
 
     /// The shape of an input of the node `name`.
@@ -397,9 +400,8 @@ impl Builder {
         };
         let value = match &order {
             Some(order) if operator.traits().channelwise => {
-                let mut places = vec![0; order.len()];
-                order.iter().enumerate().for_each(|(place, &channel)| places[channel] = place);
-                Value::of_channels(output.height, output.width, places.into_iter().map(|place| (origin, place)))
+                let places = inverse(order).into_iter().map(|place| (origin, place));
+                Value::of_channels(output.height, output.width, places)
             }
             _ => Value::whole(origin, output),
         };
@@ -409,6 +411,7 @@ impl Builder {
             operator,
             inputs: inputs.iter().map(|input| input.index).collect(),
             order: order.map(Arc::from),
+            output_order: None,
             input: shapes[0],
             output,
             clamp,

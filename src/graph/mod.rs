@@ -3,6 +3,7 @@
 //! A [`Builder`] makes a [`Graph`] call by call; a [`Plan`](crate::Plan) makes a graph ready to run. Each call checks its
 //! shapes, and its error names the node.
 
+mod arrange;
 mod builder;
 mod layer;
 mod nodes;

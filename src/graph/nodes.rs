@@ -54,6 +54,8 @@ pub struct Node {
     /// In which order it takes the channels of its input, and has its parameters: see [`Value::reading_order`]. What it
     /// sums, it sums in this order; where each channel is by itself, its output has this order too.
     pub(crate) order: Option<Arc<[usize]>>,
+    /// In which order it writes its output channels, where that is not the network's.
+    pub(crate) output_order: Option<Arc<[usize]>>,
     pub(crate) input: Shape,
     pub(crate) output: Shape,
     pub(crate) clamp: Clamp,

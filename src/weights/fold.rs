@@ -83,6 +83,17 @@ impl Folded {
     }
 }
 
+impl Folded {
+    /// The same parameters with the outputs in `order`.
+    fn with_outputs_in(self, order: &[usize]) -> Result<Folded> {
+        let of_output = self.weights.len() / order.len().max(1);
+        let at = |at: usize| self.weights[order[at / of_output] * of_output + at % of_output];
+        let weights = collect("ordered weights", self.weights.len(), (0..self.weights.len()).map(at))?;
+        let bias = collect("ordered biases", order.len(), order.iter().map(|&output| self.bias[output]))?;
+        Ok(Folded { weights, bias, flushed: self.flushed })
+    }
+}
+
 /// Weights that are outputs x rows x columns x inputs, as outputs x inputs x rows x columns.
 fn inputs_first(weights: &[f32], [_, inputs, height, width]: [usize; 4]) -> Result<Vec<f32>> {
     let taps = height * width;
@@ -187,10 +198,13 @@ impl<'a> Reader<'a> {
         if node.operator.inputs_are_last() {
             folded.weights = inputs_first(&folded.weights, all)?;
         }
-        match &node.order {
-            Some(order) => folded.ordered(node, order).map(Some),
-            None => Ok(Some(folded)),
+        if let Some(order) = &node.order {
+            folded = folded.ordered(node, order)?;
         }
+        if let Some(order) = &node.output_order {
+            folded = folded.with_outputs_in(order)?;
+        }
+        Ok(Some(folded))
     }
 
     /// The tensors of `parameters`, whose weights have this shape; `None` where something is wrong with them. Every tensor
