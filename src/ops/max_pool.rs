@@ -9,7 +9,7 @@ use super::epilogue::Epilogue;
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part};
-use super::simd::{Pixelwise, copy_run, each_pixel, maximum_run, pixel};
+use super::simd::{Pixelwise, each_pixel, maximum_run, pixel};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -97,7 +97,7 @@ impl Pixelwise for MaxPool {
             // SAFETY: by this function's own contract; the tap lies inside the input.
             let tap = unsafe { pixel(call.input, (row, column), output.len()) };
             match at {
-                0 => copy_run::<S>(tap, output),
+                0 => output.copy_from_slice(tap),
                 _ => maximum_run(simd, tap, output),
             }
         }

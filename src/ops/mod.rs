@@ -24,7 +24,7 @@ pub(crate) use clamp::Clamping;
 pub use clamp::clamp;
 pub use conv::{Conv, ConvParams};
 pub(crate) use conv::{Dense, Flattened};
-pub(crate) use copy::Copy;
+pub(crate) use copy::{Copy, CopyRun};
 pub(crate) use depthwise::Channelwise;
 pub use depthwise::{Depthwise, DepthwiseParams};
 pub use epilogue::Epilogue;

@@ -145,21 +145,3 @@ pub(super) fn accumulate_run<S: Simd>(simd: S, x: &[f32], sum: &mut [f32]) {
         *sum += x;
     }
 }
-
-/// `output = x`. The last vector ends at the last element, and copies some a second time: most runs are shorter than a
-/// call of `memcpy` is worth.
-#[inline(always)]
-pub(super) fn copy_run<S: Simd>(x: &[f32], output: &mut [f32]) {
-    let count = x.len().min(output.len());
-    let Some(last) = count.checked_sub(S::F32_LANES) else {
-        output.iter_mut().zip(x).for_each(|(output, &x)| *output = x);
-        return;
-    };
-    for at in (0..last).step_by(S::F32_LANES).chain([last]) {
-        // SAFETY: `at` and the vector after it lie within both.
-        unsafe {
-            let vector = x.as_ptr().add(at).cast::<S::f32s>().read_unaligned();
-            output.as_mut_ptr().add(at).cast::<S::f32s>().write_unaligned(vector);
-        }
-    }
-}

@@ -11,7 +11,7 @@ use super::schedule::{Schedule, Schedules, cut_by_channels, rows_between};
 use super::step::{Action, Segment, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
-use crate::ops::{Call, Copy, Packed, cut};
+use crate::ops::{Call, Copy, CopyRun, Packed, cut};
 use crate::tensor::{Clamp, Image, Shape, Window};
 
 /// What items are compiled with.
@@ -174,33 +174,42 @@ impl Compiler<'_> {
         Ok(Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes })
     }
 
-    /// The step that copies `parts` side by side to `output`.
+    /// The step that copies `parts` side by side to `output`: one call for all that lies in one tensor.
     fn gather(&self, parts: &[Place], output: Place) -> Step {
-        let width = output.layout.width;
-        self.copy(vec![Arc::new(Copy)], Copy.kernel(), output, |rows, actions| {
-            let mut first = 0;
-            for part in parts {
-                let channels = part.layout.channels;
-                let target = Source::whole(output.slice(first, channels));
-                actions.push(Action::Run {
-                    operator: 0,
-                    input: Source::whole(*part).address(rows.start, 0, 0, false),
-                    output: target.address(rows.start, 0, 0, false),
-                    residual: None,
-                    call: Call {
-                        input: Image::NONE,
-                        input_size: (rows.len(), width),
-                        missing: 0,
-                        output: Image::NONE,
-                        output_size: (rows.len(), width),
-                        residual: Image::NONE,
-                        inputs: 0..channels,
-                        outputs: 0..channels,
-                        clamp: Clamp::NONE,
-                    },
-                });
-                first += channels;
+        let mut tensors: Vec<(Place, Vec<CopyRun>)> = Vec::new();
+        let mut to = 0;
+        for part in parts {
+            let run = CopyRun { from: part.channel, to, channels: part.layout.channels };
+            match tensors.iter_mut().find(|(tensor, _)| tensor.region == part.region) {
+                Some((_, runs)) => runs.push(run),
+                None => tensors.push((Place { channel: 0, ..*part }, vec![run])),
             }
+            to += part.layout.channels;
+        }
+        // Nothing writes between its runs.
+        let alone = tensors.len() == 1;
+        let tensors: Vec<(Place, Arc<dyn Packed>)> =
+            tensors.into_iter().map(|(tensor, runs)| (tensor, Arc::new(Copy::new(runs, alone)) as _)).collect();
+        let operators = tensors.iter().map(|(_, copy)| copy.clone()).collect();
+        self.copy(operators, "copy", output, |rows, actions| {
+            let size = (rows.len(), output.layout.width);
+            actions.extend(tensors.iter().enumerate().map(|(operator, (tensor, _))| Action::Run {
+                operator,
+                input: Source::whole(*tensor).address(rows.start, 0, 0, false),
+                output: Source::whole(output).address(rows.start, 0, 0, false),
+                residual: None,
+                call: Call {
+                    input: Image::NONE,
+                    input_size: size,
+                    missing: 0,
+                    output: Image::NONE,
+                    output_size: size,
+                    residual: Image::NONE,
+                    inputs: 0..output.layout.channels,
+                    outputs: 0..output.layout.channels,
+                    clamp: Clamp::NONE,
+                },
+            }));
         })
     }
 
