@@ -65,11 +65,11 @@ fn channels(graph: &Graph) -> Vec<Vec<Channel>> {
     graph.values.iter().map(|value| value.channels().map(counted).collect()).collect()
 }
 
-/// For every node the order in which it should write its output channels, where another than theirs leaves its readers fewer
-/// runs.
+/// For every node the order in which it should write its output channels, where that is another than theirs: what is read
+/// first stands first, which leaves its readers no more runs, and often fewer.
 fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
-    // Of every channel of a node: who reads it, the last reader first. A reader is a slice of a node's inputs.
-    let mut readers: Vec<Vec<Vec<usize>>> =
+    // Of every channel of a node: who reads it, the last reader first. A reader is a node, and a slice of its inputs.
+    let mut readers: Vec<Vec<Vec<(usize, usize)>>> =
         graph.nodes.iter().map(|node| vec![Vec::new(); node.output.channels]).collect();
     // What is summed with another tensor, or leaves the graph, has the order of the network.
     let mut fixed = vec![false; graph.nodes.len()];
@@ -81,7 +81,6 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
         }
     };
     graph.outputs.iter().for_each(|&(_, value)| fix(&mut fixed, value));
-    let mut count = 0;
     for (index, node) in graph.nodes.iter().enumerate().rev() {
         let passes_on = node.operator.traits().channelwise;
         let [value] = node.inputs[..] else {
@@ -98,24 +97,23 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
                 let further = readers[index][at].clone();
                 readers[from][channel].extend(further);
             } else {
-                readers[from][channel].push(count + at / slice);
+                readers[from][channel].push((index, at / slice));
             }
         }
-        count += channels[value].len() / slice;
     }
     let of = |(index, node): (usize, &Node)| {
         let traits = node.operator.traits();
         if fixed[index] || !traits.weighted || traits.channelwise {
             return None;
         }
-        let readers: Vec<Vec<usize>> = readers[index].iter().map(|of| of.iter().rev().copied().collect()).collect();
+        let readers: Vec<Vec<_>> = readers[index].iter().map(|of| of.iter().rev().copied().collect()).collect();
         let group = (readers.len() / node.operator.groups()).max(1);
         let own: Vec<usize> = (0..readers.len()).collect();
         let mut order = own.clone();
         // Each group of outputs is written by itself.
         order.chunks_mut(group).for_each(|group| group.sort_by(|&a, &b| readers[a].cmp(&readers[b])));
         let runs = |order: &[usize]| order.windows(2).filter(|pair| readers[pair[0]] != readers[pair[1]]).count();
-        (runs(&order) < runs(&own)).then_some(order)
+        (order != own && runs(&order) <= runs(&own)).then_some(order)
     };
     graph.nodes.iter().enumerate().map(of).collect()
 }

@@ -158,23 +158,27 @@ impl Lowering<'_> {
         output
     }
 
-    /// Copies of whole tensors side by side are left out where the tensors can be written there.
+    /// Of tensors that are copied side by side, those at the end are written there instead: whole ones, and before all others
+    /// the last one of which the first channels are copied, whose further channels then lie behind them.
     fn place_side_by_side(&mut self) {
         let mut at = 0;
         while at < self.items.len() {
             let (parts, home) = (self.items[at].inputs.clone(), self.items[at].output.tensor);
-            let own = |part: &Operand| {
-                let made = self.items[..at].iter().any(|item| item.output == *part && !item.stages.is_empty());
+            let grows = !self.outputs.contains(&home);
+            let fits = |part: &Operand, last: bool| {
+                let whole = self.whole(part.tensor);
+                let made = self.items[..at].iter().any(|item| item.output == whole && !item.stages.is_empty());
                 let once = parts.iter().filter(|other| other.tensor == part.tensor).count() == 1;
-                made && once && *part == self.whole(part.tensor) && !self.outputs.contains(&part.tensor)
+                let first = last && grows && part.first == 0;
+                made && once && !self.outputs.contains(&part.tensor) && (*part == whole || first)
             };
-            let placed = self.items[at].stages.is_empty() && parts.len() > 1 && parts.iter().all(own);
-            if !placed {
-                at += 1;
-                continue;
-            }
-            let mut first = 0;
-            for part in parts {
+            let copies = self.items[at].stages.is_empty() && parts.len() > 1;
+            let placed =
+                parts.iter().rev().enumerate().take_while(|&(back, part)| copies && fits(part, back == 0)).count();
+            let (copied, placed) = parts.split_at(parts.len() - placed);
+            let width = |parts: &[Operand]| parts.iter().map(|part| part.channels).sum::<usize>();
+            let mut first = width(copied);
+            for part in placed {
                 for item in &mut self.items {
                     let (inputs, residual, output) = (&mut item.inputs, &mut item.residual, &mut item.output);
                     for operand in inputs.iter_mut().chain(residual).chain([output]) {
@@ -183,9 +187,19 @@ impl Lowering<'_> {
                         }
                     }
                 }
+                let behind = self.shapes[part.tensor].channels - part.channels;
+                self.shapes[home].channels += behind;
                 first += part.channels;
             }
-            self.items.remove(at);
+            if placed.is_empty() {
+                at += 1;
+            } else if copied.is_empty() {
+                self.items.remove(at);
+            } else {
+                self.items[at].inputs.truncate(copied.len());
+                self.items[at].output.channels = width(copied);
+                at += 1;
+            }
         }
     }
 
