@@ -10,7 +10,7 @@ use super::max_pool::strip_window;
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part};
-use super::simd::{Pixelwise, accumulate_run, each_pixel, pixel};
+use super::simd::{Pixelwise, Sum, each_pixel, reduce_window};
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -174,12 +174,9 @@ impl Pixelwise for Pooling {
     #[inline(always)]
     unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
         output.fill(0.0);
-        let mut count = 0;
-        for (_, row, column) in self.window.taps_inside(call.input_size, place) {
-            // SAFETY: by this function's own contract; the tap lies inside the input.
-            accumulate_run(simd, unsafe { pixel(call.input, (row, column), output.len()) }, output);
-            count += 1;
-        }
+        let (window, image) = ((&self.window, place), (call.input, call.input_size));
+        // SAFETY: by this function's own contract.
+        let count = unsafe { reduce_window::<S, Sum>(simd, window, image, false, output) };
         let scale = 1.0 / (if self.count_padding { self.window.taps() } else { count }) as f32;
         output.iter_mut().for_each(|sum| *sum *= scale);
     }

@@ -19,18 +19,24 @@ pub(crate) struct CopyRun {
 /// Copies runs of channels, pixel by pixel.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    runs: Vec<CopyRun>,
-    /// Channels of the input that may be read, and of the output that may be written before the runs that follow write
-    /// theirs.
-    bounds: (usize, usize),
+    /// First channels, of the input and of the output, of runs that take a whole vector each, in the order of their outputs:
+    /// what they write behind their own channels is written again by the runs after them.
+    short: Vec<(usize, usize)>,
+    /// The other runs; they come last.
+    long: Vec<CopyRun>,
 }
+
+/// Elements of the vectors of short runs.
+const LANES: usize = 8;
 
 impl Copy {
     /// `runs` in the order of their outputs. Where `whole`, they are all channels of the output.
     pub fn new(runs: Vec<CopyRun>, whole: bool) -> Self {
         let input = runs.iter().map(|run| run.from + run.channels).max().unwrap_or(0);
         let output = if whole { runs.iter().map(|run| run.channels).sum() } else { 0 };
-        Copy { runs, bounds: (input, output) }
+        let is_short = |run: &CopyRun| run.channels <= LANES && run.from + LANES <= input && run.to + LANES <= output;
+        let (short, long): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_short);
+        Copy { short: short.into_iter().map(|run| (run.from, run.to)).collect(), long }
     }
 }
 
@@ -49,13 +55,20 @@ impl Packed for Copy {
                 let Pixels(copy, call) = self;
                 let (height, width) = call.output_size;
                 for y in 0..height {
-                    let (mut from, mut to) = (call.input.offset(y, 0, 0), call.output.offset(y, 0, 0));
+                    let (mut from, mut to) = (call.input.offset(y, 0, 0).pointer, call.output.offset(y, 0, 0).pointer);
                     for _ in 0..width {
-                        for run in &copy.runs {
-                            // SAFETY: by the contract of the function around: both images hold the pixel.
-                            unsafe { copy.copy::<S>(run, from.pointer, to.pointer) };
+                        // SAFETY: by the contract of the function around both images hold the pixel, so that a vector of a
+                        // short run lies inside it (`new`), and the channels of a long one do.
+                        unsafe {
+                            for &(first, target) in &copy.short {
+                                vector::<S>(from.add(first), to.add(target));
+                            }
+                            for run in &copy.long {
+                                copy_run::<S>(from.add(run.from), to.add(run.to), run.channels);
+                            }
                         }
-                        (from, to) = (from.offset(0, 1, 0), to.offset(0, 1, 0));
+                        from = from.wrapping_offset(call.input.pixel_stride);
+                        to = to.wrapping_offset(call.output.pixel_stride);
                     }
                 }
             }
@@ -64,51 +77,53 @@ impl Packed for Copy {
     }
 }
 
-impl Copy {
-    /// Copies one run of one pixel. Most runs are shorter than a call of `memcpy` is worth: a short one takes a whole vector
-    /// where what lies behind it may be read, and is still to be written; else the last vector ends at the last channel, and
-    /// copies some a second time.
-    ///
-    /// # Safety
-    /// Both pixels must hold the channels of all runs.
-    #[inline(always)]
-    unsafe fn copy<S: Simd>(&self, run: &CopyRun, from: *const f32, to: *mut f32) {
-        let &CopyRun { from: first, to: target, channels } = run;
-        let lanes = S::F32_LANES;
-        // SAFETY: both lie inside the pixels.
-        let (from, to) = unsafe { (from.add(first), to.add(target)) };
-        if channels <= lanes && first + lanes <= self.bounds.0 && target + lanes <= self.bounds.1 {
-            // SAFETY: as was asked.
-            unsafe { vector::<S::f32s>(from, to, 0) };
-        } else if channels >= lanes {
-            let last = channels - lanes;
+/// Copies so many channels: mostly fewer than a call of `memcpy` is worth. The last vector ends at the last channel, and copies
+/// some a second time.
+///
+/// # Safety
+/// They must be readable and writable.
+#[inline(always)]
+unsafe fn copy_run<S: Simd>(from: *const f32, to: *mut f32, channels: usize) {
+    // SAFETY: by this function's own contract: every vector lies inside the run.
+    unsafe {
+        if channels >= LANES {
+            let last = channels - LANES;
             let mut at = 0;
             while at < last {
-                // SAFETY: `at` and a vector lie inside the run.
-                unsafe { vector::<S::f32s>(from, to, at) };
-                at += lanes;
+                vector::<S>(from.add(at), to.add(at));
+                at += LANES;
             }
-            // SAFETY: as above.
-            unsafe { vector::<S::f32s>(from, to, last) };
+            vector::<S>(from.add(last), to.add(last));
         } else if channels >= 4 {
-            // SAFETY: four channels lie inside the run from either place on.
-            unsafe {
-                vector::<[f32; 4]>(from, to, 0);
-                vector::<[f32; 4]>(from, to, channels - 4);
-            }
+            copy::<[f32; 4]>(from, to);
+            copy::<[f32; 4]>(from.add(channels - 4), to.add(channels - 4));
         } else {
-            // SAFETY: the channels lie inside the run.
-            (0..channels).for_each(|at| unsafe { *to.add(at) = *from.add(at) });
+            (0..channels).for_each(|at| *to.add(at) = *from.add(at));
         }
     }
 }
 
-/// Copies a `V` at element `at`.
+/// Copies [`LANES`] elements.
 ///
 /// # Safety
-/// It must be readable and writable there.
+/// They must be readable and writable.
 #[inline(always)]
-unsafe fn vector<V>(from: *const f32, to: *mut f32, at: usize) {
+unsafe fn vector<S: Simd>(from: *const f32, to: *mut f32) {
     // SAFETY: by this function's own contract.
-    unsafe { to.add(at).cast::<V>().write_unaligned(from.add(at).cast::<V>().read_unaligned()) };
+    unsafe {
+        match S::F32_LANES {
+            LANES => copy::<S::f32s>(from, to),
+            _ => copy::<[f32; LANES]>(from, to),
+        }
+    }
+}
+
+/// Copies a `V`.
+///
+/// # Safety
+/// It must be readable and writable.
+#[inline(always)]
+unsafe fn copy<V>(from: *const f32, to: *mut f32) {
+    // SAFETY: by this function's own contract.
+    unsafe { to.cast::<V>().write_unaligned(from.cast::<V>().read_unaligned()) };
 }

@@ -9,7 +9,7 @@ use super::epilogue::Epilogue;
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::part::{Call, Part};
-use super::simd::{Pixelwise, each_pixel, maximum_run, pixel};
+use super::simd::{Maximum, Pixelwise, each_pixel, reduce_window};
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
@@ -93,14 +93,9 @@ impl Packed for MaxPool {
 impl Pixelwise for MaxPool {
     #[inline(always)]
     unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
-        for (at, (_, row, column)) in self.window.taps_inside(call.input_size, place).enumerate() {
-            // SAFETY: by this function's own contract; the tap lies inside the input.
-            let tap = unsafe { pixel(call.input, (row, column), output.len()) };
-            match at {
-                0 => output.copy_from_slice(tap),
-                _ => maximum_run(simd, tap, output),
-            }
-        }
+        let (window, image) = ((&self.window, place), (call.input, call.input_size));
+        // SAFETY: by this function's own contract.
+        unsafe { reduce_window::<S, Maximum>(simd, window, image, true, output) };
     }
 }
 

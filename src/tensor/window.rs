@@ -225,6 +225,22 @@ impl Window {
         rows.saturating_sub(1) * self.stride.0 + self.extent().0
     }
 
+    /// The taps of output pixel (`y`, `x`) that are inside an image of `height` x `width`: a range of rows and one of columns
+    /// of the window, and the row and the column of the first of them.
+    #[inline(always)]
+    pub(crate) fn tap_ranges(
+        &self,
+        (height, width): (usize, usize),
+        (y, x): (usize, usize),
+    ) -> ((usize, usize), (Range<usize>, Range<usize>)) {
+        let Window { size, stride, dilation, padding, .. } = *self;
+        let rows = inside(y * stride.0, (size.0, dilation.0), padding.top, height);
+        let columns = inside(x * stride.1, (size.1, dilation.1), padding.left, width);
+        let row = (y * stride.0 + rows.start * dilation.0).saturating_sub(padding.top);
+        let column = (x * stride.1 + columns.start * dilation.1).saturating_sub(padding.left);
+        ((row, column), (rows, columns))
+    }
+
     /// The taps of output pixel (`y`, `x`) that are inside an image of `height` x `width`, row-major: (index of the tap,
     /// row, column).
     pub(crate) fn taps_inside(
@@ -244,6 +260,7 @@ impl Window {
 
 /// The taps, along one axis, of the window that starts at padded pixel `start` which are inside the `extent` pixels after
 /// `before` of padding.
+#[inline(always)]
 fn inside(start: usize, (size, dilation): (usize, usize), before: usize, extent: usize) -> Range<usize> {
     // Most windows have no dilation, and a division costs as much as many taps.
     let taps_in = |pixels: usize| if dilation == 1 { pixels } else { pixels.div_ceil(dilation) };

@@ -68,12 +68,13 @@ impl Weights for HashWeights {
         let count = count.ok_or_else(|| format!("shape {shape:?}, expected one that fits the address space"))?;
         // Kernels have more than one axis; the vectors are those of the normalisation and the biases.
         let bound = (6.0 / shape.iter().skip(1).map(|&size| size as f64).product::<f64>()).sqrt();
-        let value = |u: f64| match name.rsplit('.').next() {
-            Some("weight") if shape.len() > 1 => (2.0 * u - 1.0) * bound,
-            Some("weight" | "running_var") => 0.75 + 0.5 * u,
-            _ => 0.2 * (u - 0.5),
+        // What is subtracted from the number, the factor, and what is added.
+        let (centre, factor, offset) = match name.rsplit('.').next() {
+            Some("weight") if shape.len() > 1 => (0.5, 2.0 * bound, 0.0),
+            Some("weight" | "running_var") => (0.0, 0.5, 0.75),
+            _ => (0.5, 0.2, 0.0),
         };
-        let values = collect(name, count, uniform(name, count).map(|u| value(u) as f32));
+        let values = collect(name, count, uniform(name, count).map(|u| ((u - centre) * factor + offset) as f32));
         values.map(Cow::Owned).map_err(|_| format!("{} bytes of memory are not to be had", 4 * count as u128))
     }
 }
