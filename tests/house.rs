@@ -196,11 +196,11 @@ const FLOORS: [(&str, &[&str]); 13] = [
     ("portable", &["tensor", "kernel/arguments.rs"]),
     ("reference", &["tensor"]),
     ("kernel", &["error.rs", "isa.rs", "machine.rs", "tensor", "portable"]),
-    ("ops", &["error.rs", "tensor", "kernel", "reference"]),
+    ("ops", &["error.rs", "machine.rs", "tensor", "kernel", "reference"]),
     ("graph", &["error.rs", "tensor", "ops"]),
     ("weights", &["error.rs", "tensor", "graph"]),
     ("parallel.rs", &[]),
-    ("plan", &["error.rs", "isa.rs", "tensor", "kernel", "ops", "graph", "weights", "parallel.rs"]),
+    ("plan", &["error.rs", "isa.rs", "machine.rs", "tensor", "kernel", "ops", "graph", "weights", "parallel.rs"]),
     ("models", &["error.rs", "tensor", "graph", "weights", "parallel.rs", "plan"]),
 ];
 

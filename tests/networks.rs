@@ -276,7 +276,8 @@ fn activations_stay_small() {
             plan(&paper, options).peak_bytes()
         };
         assert_eq!(peak(Fusion::Off, false), 6_021_120, "{isa}: layer by layer");
-        assert!(peak(Fusion::Auto, false) <= 1_900_000, "{isa}: {}", peak(Fusion::Auto, false));
+        // Strips are larger where the second-level cache is, 2 MB and more.
+        assert!(peak(Fusion::Auto, false) <= 2_400_000, "{isa}: {}", peak(Fusion::Auto, false));
         assert!(peak(Fusion::Auto, true) <= 1_500_000, "{isa}, low_memory: {}", peak(Fusion::Auto, true));
     }
     // Xception's two largest max poolings are computed with the blocks before them.

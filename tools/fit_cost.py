@@ -22,7 +22,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMES = ROOT / "benches" / "pointwise_times.csv"
 MODEL = ROOT / "src" / "kernel" / "cost.rs"
-FIELDS = ["cpu", "double_pumped", "isa", "kernel", "lanes", "mr_by_vectors", "m", "k", "n", "layers", "us"]
+FIELDS = ["cpu", "double_pumped", "l1d", "isa", "kernel", "lanes", "mr_by_vectors", "m", "k", "n", "layers", "us"]
 #: The most regret that `check` accepts, in percent.
 MOST = 2.0
 
@@ -48,6 +48,7 @@ class Shape:
     cpu: str
     isa: str
     double_pumped: bool
+    l1d: int
     m: int
     k: int
     n: int
@@ -78,7 +79,7 @@ def units(tile, shape, c):
         width = vectors * vector
         loads = (mr + width) / (mr * width) / c["loads"]
         size = shape.k * vectors * tile.lanes * 4
-        l2 = 1.0 / (c["l2_vectors"] * mr) if size > c["l1_panel"] else 0.0
+        l2 = 1.0 / (c["l2_vectors"] * mr) if size > c["l1_panel"] * shape.l1d else 0.0
         single = c["single_vector"] if vectors == 1 else 1.0
         general = c["general_epilogue"] if vectors < full else 0.0
         between_tiles = c["addresses"] / vectors**2 + most / c["accumulators"] + general
@@ -132,17 +133,17 @@ def read(path=None):
         raise Failure(f"{path or TIMES}: {fault.strerror}, expected a file of {','.join(FIELDS)}") from fault
     grouped = {}
     for row in rows:
-        key = tuple(row[name] for name in ["cpu", "isa", "double_pumped", "m", "k", "n", "layers"])
+        key = tuple(row[name] for name in ["cpu", "isa", "double_pumped", "l1d", "m", "k", "n", "layers"])
         mr_by_vectors = tuple(int(mr) for mr in row["mr_by_vectors"].split("/"))
         grouped.setdefault(key, []).append(Tile(row["kernel"], int(row["lanes"]), mr_by_vectors, float(row["us"])))
     shapes = [
-        Shape(cpu, isa, pumped == "yes", int(m), int(k), int(n), int(layers), tuple(tiles))
-        for (cpu, isa, pumped, m, k, n, layers), tiles in grouped.items()
+        Shape(cpu, isa, pumped == "yes", int(l1d), int(m), int(k), int(n), int(layers), tuple(tiles))
+        for (cpu, isa, pumped, l1d, m, k, n, layers), tiles in grouped.items()
     ]
     return shapes, rows
 
 
-def record(report, cpu, double_pumped):
+def record(report, cpu, double_pumped, l1d):
     """Puts the rows of a report of `tune --json` in the place of the CPU's and its instruction set's."""
     isa, rows = report["isa"], {}
     gemms = [
@@ -157,7 +158,7 @@ def record(report, cpu, double_pumped):
                 rows[key]["us"] = min(rows[key]["us"], round(tile["ms"] * 1e3, 2))
                 continue
             rows[key] = {
-                "cpu": cpu, "double_pumped": "yes" if double_pumped else "no", "isa": isa, "kernel": tile["kernel"],
+                "cpu": cpu, "double_pumped": "yes" if double_pumped else "no", "l1d": l1d, "isa": isa, "kernel": tile["kernel"],
                 "lanes": tile["lanes"], "mr_by_vectors": "/".join(map(str, tile["mr_by_vectors"])),
                 "m": gemm["m"], "k": gemm["k"], "n": gemm["n"], "layers": layers, "us": round(tile["ms"] * 1e3, 2),
             }  # fmt: skip
@@ -188,7 +189,7 @@ def run(arguments):
             report = json.loads(pathlib.Path(arguments.report).read_text())
         except (OSError, ValueError) as fault:
             raise Failure(f"{arguments.report}: {fault}, expected what `tune --json` prints") from fault
-        print(f"{TIMES}: {record(report, arguments.cpu, arguments.double_pumped)} rows of {arguments.cpu}")
+        print(f"{TIMES}: {record(report, arguments.cpu, arguments.double_pumped, arguments.l1d)} rows of {arguments.cpu}")
         return 0
     machines, c = by_machine(read()[0]), coefficients()
     if arguments.command == "check":
@@ -215,6 +216,7 @@ def main():
     recording.add_argument("report", metavar="FILE")
     recording.add_argument("--cpu", required=True, metavar="NAME", help="what the CPU is called in the file")
     recording.add_argument("--double-pumped", action="store_true", help="it computes 512-bit vectors as halves")
+    recording.add_argument("--l1d", type=int, default=32 << 10, metavar="BYTES", help="first-level data cache of a core [default: 32768]")
     commands.add_parser("check", help="the regret of the coefficients in src/kernel/cost.rs")
     fitting = commands.add_parser("fit", help="coefficients with less regret")
     fitting.add_argument("--cpu", metavar="NAME", help="fit to this CPU alone")

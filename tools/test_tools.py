@@ -434,7 +434,7 @@ class Costs(Case):
     def shapes(self, c):
         made = []
         for m, k, n in [(12544, 32, 16), (3136, 144, 24), (784, 192, 32), (196, 512, 512), (49, 960, 160), (361, 728, 728)]:
-            shape = fit_cost.Shape("a CPU", "avx2", False, m, k, n, 1, ())
+            shape = fit_cost.Shape("a CPU", "avx2", False, 32 << 10, m, k, n, 1, ())
             tiles = [fit_cost.Tile(name, lanes, mr, 0.0) for name, lanes, mr in self.TILES]
             timed = tuple(fit_cost.dataclasses.replace(tile, us=m * fit_cost.units(tile, shape, c)) for tile in tiles)
             made.append(fit_cost.dataclasses.replace(shape, tiles=timed))
@@ -472,7 +472,7 @@ class Costs(Case):
         report.write_text(json.dumps({"isa": "avx2", "tables": [{"rows": rows}]}))
         with unittest.mock.patch.object(fit_cost, "TIMES", self.folder / "times.csv"):
             for cpu in ["one", "two", "one"]:
-                self.assertEqual(fit_cost.record(json.loads(report.read_text()), cpu, False), 2)
+                self.assertEqual(fit_cost.record(json.loads(report.read_text()), cpu, False, 32768), 2)
             shapes, found = fit_cost.read(fit_cost.TIMES)
         self.assertEqual([(row["cpu"], row["us"]) for row in found], [(cpu, "250.0") for cpu in ["two", "two", "one", "one"]])
         self.assertEqual([(shape.m, shape.layers, len(shape.tiles)) for shape in shapes], [(49, 2, 2)] * 2)

@@ -10,7 +10,7 @@ struct Coefficients {
     double_pumped: f64,
     /// Loads of a vector or a pixel that take one unit together: most hide behind the multiply-adds.
     loads: f64,
-    /// Bytes of a panel that stay in the first-level cache beside the pixels that stream past it.
+    /// The part of the first-level cache that a panel may take and stay there beside the pixels that stream past it.
     l1_panel: f64,
     /// Vectors of weights from the second-level cache that take one unit together, where the panel is larger.
     l2_vectors: f64,
@@ -30,7 +30,7 @@ struct Coefficients {
 const ZEN4: Coefficients = Coefficients {
     double_pumped: 2.0,
     loads: 50.0,
-    l1_panel: (24 << 10) as f64,
+    l1_panel: 0.75,
     l2_vectors: 40.0,
     single_vector: 1.25,
     addresses: 2.0,
@@ -39,8 +39,12 @@ const ZEN4: Coefficients = Coefficients {
 };
 
 /// The units that a pixel of `m` takes with `k` input and `n` output channels, on a CPU that computes wide vectors as
-/// halves or not.
-pub(super) fn pointwise(kernel: &PointwiseKernel, double_pumped_avx512: bool, (m, k, n): (usize, usize, usize)) -> f64 {
+/// halves or not, with so many bytes of first-level cache.
+pub(super) fn pointwise(
+    kernel: &PointwiseKernel,
+    (double_pumped_avx512, l1d): (bool, usize),
+    (m, k, n): (usize, usize, usize),
+) -> f64 {
     let c = &ZEN4;
     let (nr, lanes) = (kernel.nr(), kernel.lanes());
     let (full, rest) = (nr / lanes, (n % nr).div_ceil(lanes));
@@ -52,7 +56,7 @@ pub(super) fn pointwise(kernel: &PointwiseKernel, double_pumped_avx512: bool, (m
         let width = vectors as f64 * vector;
         let loads = (mr + width) / (mr * width) / c.loads;
         let bytes = k as f64 * (vectors * lanes * size_of::<f32>()) as f64;
-        let l2 = if bytes > c.l1_panel { 1.0 / (c.l2_vectors * mr) } else { 0.0 };
+        let l2 = if bytes > c.l1_panel * l1d as f64 { 1.0 / (c.l2_vectors * mr) } else { 0.0 };
         let single = if vectors == 1 { c.single_vector } else { 1.0 };
         let general = if vectors < full { c.general_epilogue } else { 0.0 };
         let between_tiles = c.addresses / (vectors * vectors) as f64 + most as f64 / c.accumulators + general;

@@ -36,20 +36,21 @@ pub(crate) fn shared_pointwise(
     n: usize,
     threads: usize,
 ) -> Result<&'static PointwiseKernel> {
-    let double_pumped = Machine::this().double_pumped_avx512();
-    fastest(kernels.pointwise(), double_pumped, (m, k, n), threads).ok_or_else(|| none("pointwise", kernels))
+    let machine = Machine::this();
+    let cpu = (machine.double_pumped_avx512(), machine.l1d());
+    fastest(kernels.pointwise(), cpu, (m, k, n), threads).ok_or_else(|| none("pointwise", kernels))
 }
 
 fn fastest(
     kernels: &'static [PointwiseKernel],
-    double_pumped: bool,
+    cpu: (bool, usize),
     (m, k, n): (usize, usize, usize),
     threads: usize,
 ) -> Option<&'static PointwiseKernel> {
     let shipped = || kernels.iter().filter(|kernel| !kernel.is_trial());
     let time = |kernel: &PointwiseKernel| {
         let panels = n.div_ceil(kernel.nr()).div_ceil(threads.max(1));
-        cost::pointwise(kernel, double_pumped, (m, k, n.min(panels.saturating_mul(kernel.nr()))))
+        cost::pointwise(kernel, cpu, (m, k, n.min(panels.saturating_mul(kernel.nr()))))
     };
     shipped()
         .find(|kernel| m == 1 && kernel.mr() == 1)
@@ -144,6 +145,9 @@ mod tests {
         ["dw3x3s1_f32_4x4x16_avx512", "dw3x3s2_f32_2x4x16_avx512"],
     ];
 
+    /// The first-level data cache of Zen.
+    const L1D: usize = 32 << 10;
+
     /// On every machine, for all ISAs of the build: the choice needs no CPU that has them.
     #[test]
     fn shapes_get_their_kernels() {
@@ -152,11 +156,12 @@ mod tests {
         for (column, (isa, double_pumped)) in columns.into_iter().enumerate() {
             let Some(kernels) = registry::of(isa) else { continue };
             for (m, k, n, expected) in POINTWISE {
-                let name = fastest(kernels.pointwise(), double_pumped, (m, k, n), 1).map(PointwiseKernel::name);
+                let name = fastest(kernels.pointwise(), (double_pumped, L1D), (m, k, n), 1).map(PointwiseKernel::name);
                 assert_eq!(name, Some(expected[column]), "{isa}, double-pumped {double_pumped}: {m}x{k}x{n}");
             }
             // 160 channels are 5 panels of 32, of which one thread would get 3, or 10 of 16.
-            let shared = fastest(kernels.pointwise(), double_pumped, (49, 960, 160), 2).map(PointwiseKernel::name);
+            let shared =
+                fastest(kernels.pointwise(), (double_pumped, L1D), (49, 960, 160), 2).map(PointwiseKernel::name);
             assert_eq!(
                 shared,
                 Some([AVX2[0], NEON[0], PORTABLE, AVX512[1], AVX2[0]][column]),

@@ -147,8 +147,11 @@ impl Network {
         Plan::from_folded(&self.graph, &self.fold(source)?, parallel, options)
     }
 
-    /// The other network whose tensors `listed` rather are.
+    /// The other network whose tensors `listed` rather are; none where no list says.
     fn another(&self, listed: &[String]) -> Option<Architecture> {
+        if listed.is_empty() {
+            return None;
+        }
         let catalog = self.catalog();
         let known = catalog.kernels_among(catalog.scheme(listed), listed);
         let other = network_of(listed).filter(|&(other, most)| other != self.architecture && most > known);

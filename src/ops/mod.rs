@@ -37,6 +37,6 @@ pub(crate) use operator::Given;
 pub(crate) use operator::{Operator, Packed, Site, Traits};
 pub use part::Part;
 pub(crate) use part::{Call, cut};
-pub(crate) use pointwise::{CACHE, Mixing};
+pub(crate) use pointwise::Mixing;
 pub use pointwise::{Pointwise, PointwiseParams};
 pub use softmax::softmax;

@@ -11,6 +11,7 @@ use super::pack::{self, Panels};
 use super::part::{Call, Part, check_part, expect_length};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
+use crate::machine::{Blocking, Machine};
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
@@ -245,15 +246,6 @@ impl Pointwise {
     }
 }
 
-/// Elements that a second-level cache holds, 512 KB: the smallest of the CPUs that the plans are made for.
-pub(crate) const CACHE: usize = 128 * 1024;
-
-/// Input elements that a GEMM walks for each panel, up to one and a half times as many: the weights and the output need
-/// the rest of the cache.
-const BLOCK: usize = CACHE / 2;
-/// Where all the weights are fewer elements, reading them again is cheap: the output counts too.
-const FEW_WEIGHTS: usize = CACHE / 8;
-
 impl Packed for Pointwise {
     fn kernel(&self) -> &'static str {
         self.kernel.name()
@@ -268,8 +260,9 @@ impl Packed for Pointwise {
     }
 
     fn blocks(&self, pixels: usize, inputs: usize, outputs: usize) -> (usize, usize) {
-        let walked = inputs + if inputs * outputs <= FEW_WEIGHTS { outputs } else { 0 };
-        let block = (BLOCK / walked.max(1)).max(1).next_multiple_of(self.kernel.mr());
+        let Blocking { gemm, few_weights, .. } = *Machine::this().blocking();
+        let walked = inputs + if inputs * outputs <= few_weights { outputs } else { 0 };
+        let block = (gemm / walked.max(1)).max(1).next_multiple_of(self.kernel.mr());
         // Rounded, not up: more blocks read the weights more often, and in one of few tiles the next panel cannot come in
         // time (10x10x1536 to 2048 channels: 6.1 ms in three blocks, 5.5 in two, Zen 4).
         ((pixels + block / 2) / block, self.kernel.mr())

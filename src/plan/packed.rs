@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::isa::Isa;
 use crate::kernel::Kernels;
+use crate::machine::Machine;
 use crate::ops::{Packed, Site};
 use crate::parallel::Parallel;
 use crate::tensor::buffer::Arena;
@@ -96,7 +97,7 @@ impl Plan {
         }
         let (batch, threads) = (options.batch.max(1), parallel.threads().clamp(1, LARGEST));
         check_batch(batch)?;
-        let schedules = Schedules::new(&options, threads);
+        let schedules = Schedules::new(&options, threads, Machine::this().blocking());
         let lowered = lower(graph, options.observed, &schedules);
         let packed = pack(graph, folded, &lowered.items, kernels, &schedules, batch)?;
         let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();

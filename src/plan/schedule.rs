@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::options::{Fusion, Options};
 use crate::graph::{Graph, Node};
-use crate::ops::{CACHE, cut};
+use crate::machine::Blocking;
+use crate::ops::cut;
 use crate::tensor::Shape;
 
 /// How the nodes of an item share the work.
@@ -29,23 +30,13 @@ const LEAST_MACS: u64 = 200_000;
 const CHANNEL_BLOCKS: usize = 4;
 /// Output rows of the tallest image that is computed in strips: each is a list of calls.
 const MAX_STRIPS: usize = 1 << 16;
-/// Elements of the tensors between the layers of a strip.
-const STRIP: usize = CACHE;
-/// The same where memory counts more than time.
-const SMALL_STRIP: usize = CACHE / 4;
-/// Tensors between layers that are smaller (in elements) come back cheaply enough as they are.
-const FUSE_FROM: usize = 2 * CACHE;
-/// Tensors between separable blocks that are smaller (in elements) come back from memory cheaply enough: joining the
-/// blocks made MobileNet V1 1 % slower, and Xception, whose tensors are larger, 1.3 % faster. A max pooling is joined
-/// by the same limit, which saves Xception 8 MB.
-const JOIN_FROM: usize = 8 * CACHE;
-
 /// What the options ask of the schedules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedules {
     fusion: Fusion,
     low_memory: bool,
     threads: usize,
+    blocking: &'static Blocking,
 }
 
 /// What an operator is to a chain.
@@ -78,8 +69,8 @@ fn role(node: &Node) -> Role {
 }
 
 impl Schedules {
-    pub fn new(options: &Options, threads: usize) -> Self {
-        Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: threads.max(1) }
+    pub fn new(options: &Options, threads: usize, blocking: &'static Blocking) -> Self {
+        Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: threads.max(1), blocking }
     }
 
     /// The schedule for `nodes`, each the only reader of the one before; `None` where they are better left apart.
@@ -119,7 +110,7 @@ impl Schedules {
             Fusion::Strips(rows) => Some(Schedule::Strips(rows.clamp(1, output.height.max(1)))),
             Fusion::Off if !self.low_memory => None,
             _ if self.low_memory => {
-                let rows = rows(SMALL_STRIP);
+                let rows = rows(self.blocking.small_strip);
                 let whole = between.iter().map(Shape::len).sum::<usize>();
                 // Every thread has a strip of its own.
                 let strips = strip_len(&nodes, rows).saturating_mul(self.threads);
@@ -129,11 +120,11 @@ impl Schedules {
                 }
             }
             _ => {
-                let rows = rows(STRIP);
+                let rows = rows(self.blocking.strip);
                 // Where one separable block, or a pooling, follows another.
                 let mut joints = between.iter().zip(&roles).filter(|(_, role)| chain && **role == Role::Mix);
-                let worth = largest >= FUSE_FROM
-                    && joints.all(|(shape, _)| shape.len() >= JOIN_FROM)
+                let worth = largest >= self.blocking.fuse_from
+                    && joints.all(|(shape, _)| shape.len() >= self.blocking.join_from)
                     // At least two threads should find a strip each.
                     && output.height >= rows * self.threads.min(2);
                 worth.then_some(Schedule::Strips(rows))
