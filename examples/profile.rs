@@ -10,6 +10,8 @@ mod common;
 mod peak;
 #[path = "common/plot.rs"]
 mod plot;
+#[path = "common/yardstick.rs"]
+mod yardstick;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -26,6 +28,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use sepconv::models::Network;
 use sepconv::parallel::Serial;
 use serde::Serialize;
+use yardstick::Yardstick;
 
 /// Prints a table of a network's layers: shape, kernel, time (and that of the same layers apart, where several are
 /// computed together), speed, share, and percent of the peak.
@@ -90,8 +93,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         (plan.workspace()?, common::zeros(plan.output_len())?),
         (apart.workspace()?, common::zeros(apart.output_len())?),
     ];
-    let mut peaks = Vec::new();
+    let (mut peaks, mut gemms) = (Vec::new(), Vec::new());
+    let mut yardstick = Yardstick::new(plan.isa())?;
     for _ in 0..arguments.rounds {
+        gemms.push(yardstick.seconds()?);
         let plans = [&plan, &apart].into_iter().zip(&mut memory).zip(&mut fastest);
         for ((plan, (workspace, logits)), fastest) in plans {
             // The first run fetches the weights into the caches, from which the plan before drove them.
@@ -102,14 +107,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 fastest[step] = fastest[step].min(start.elapsed().as_secs_f64());
                 let start = Instant::now();
                 threads.run(flags.threads, &|_| {
-                    peak::fma_loop(PEAK_TURNS);
+                    peak::fma_loop(plan.isa(), PEAK_TURNS);
                 });
                 peaks.push(start.elapsed().as_secs_f64());
             });
             plan.run_observed(threads, workspace, &input, logits, &mut clock)?;
         }
     }
-    let peak = flags.threads as f64 * peak::flops(PEAK_TURNS) / median(&mut peaks);
+    let peak = flags.threads as f64 * peak::flops(plan.isa(), PEAK_TURNS) / median(&mut peaks);
+    let gemm = Yardstick::flops() / median(&mut gemms);
     let [fastest, fastest_apart] = fastest;
     let steps_apart = apart.describe().zip(&fastest_apart);
     let by_layer: HashMap<&str, f64> = steps_apart
@@ -173,6 +179,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         peak / 1e9,
         flags.threads,
         plan.isa()
+    )?;
+    let (m, k, n) = yardstick::SHAPE;
+    writeln!(
+        out,
+        "a GEMM of {m}x{k}x{n} from the second-level cache makes {:.1} GFLOP/s a thread: the network is at {:.1} % of it",
+        gemm / 1e9,
+        100.0 * 2.0 * macs / total / gemm / flags.threads as f64,
     )?;
     writeln!(
         out,

@@ -64,11 +64,12 @@ struct Runner {
 impl Runner {
     fn measure(&mut self, image: &[f32]) -> Result<(), Failure> {
         let Runner { threads, pool, plan, network, fma_loop } = self;
+        let isa = plan.plan.isa();
         *network = network.min(plan.seconds(pool, image)?);
         pool.enter(*threads, &mut || {
             for _ in 0..LOOPS {
                 let start = Instant::now();
-                pool.run(*threads, &|_| peak::fma_loop(TURNS));
+                pool.run(*threads, &|_| peak::fma_loop(isa, TURNS));
                 *fma_loop = fma_loop.min(start.elapsed().as_secs_f64());
             }
         });
@@ -100,7 +101,7 @@ fn lines(flags: &Flags, rounds: usize) -> Result<Vec<Line>, Failure> {
             threads: runner.threads,
             ms: runner.network * 1e3,
             speed_up,
-            loop_gflops: runner.threads as f64 * peak::flops(TURNS) / runner.fma_loop / 1e9,
+            loop_gflops: runner.threads as f64 * peak::flops(runner.plan.plan.isa(), TURNS) / runner.fma_loop / 1e9,
             loop_speed_up,
             ratio: speed_up / loop_speed_up,
         }

@@ -41,8 +41,8 @@ pub fn group<'a>(criterion: &'a mut Criterion, name: &str, macs: u64) -> Benchma
     let mut group = criterion.benchmark_group(name);
     group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
     let turns = 10_000;
-    group.throughput(Throughput::Elements(peak::flops(turns) as u64));
-    group.bench_function("peak", |bencher| bencher.iter(|| peak::fma_loop(turns)));
+    group.throughput(Throughput::Elements(peak::flops(Isa::best(), turns) as u64));
+    group.bench_function("peak", |bencher| bencher.iter(|| peak::fma_loop(Isa::best(), turns)));
     group.throughput(Throughput::Elements(2 * macs));
     group
 }
