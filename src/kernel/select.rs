@@ -139,7 +139,7 @@ mod tests {
     /// In the same order: a 3x3 window with stride 1 and 2.
     const DEPTHWISE: [[&str; 2]; 5] = [
         ["dw3x3s1_f32_2x4x8_avx2", "dw3x3s2_f32_2x4x8_avx2"],
-        ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_4x4x4_neon"],
+        ["dw3x3s1_f32_4x4x4_neon", "dw3x3s2_f32_2x4x4_neon"],
         ["dw3x3s1_f32_1x4x16_portable", "dw3x3s2_f32_1x4x16_portable"],
         ["dw3x3s1_f32_4x4x16_avx512", "dw3x3s2_f32_2x4x16_avx512"],
         ["dw3x3s1_f32_4x4x16_avx512", "dw3x3s2_f32_2x4x16_avx512"],
