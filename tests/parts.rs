@@ -276,7 +276,15 @@ fn depthwise_is_cut_anywhere() {
         let (rows, columns) = kernel.window();
         let window = Window::new(rows, columns).stride(kernel.stride()).dilation(kernel.dilation());
         let extent = window.extent();
-        let paddings = [Padding::NONE, window.symmetric().padding, Padding { top: 2, bottom: 1, left: 1, right: 2 }];
+        // At most one less than the window on each side.
+        let most = |padding: usize, extent: usize| padding.min(extent - 1);
+        let uneven = Padding {
+            top: most(2, extent.0),
+            bottom: most(1, extent.0),
+            left: most(1, extent.1),
+            right: most(2, extent.1),
+        };
+        let paddings = [Padding::NONE, window.symmetric().padding, uneven];
         for (at, padding) in paddings.into_iter().enumerate() {
             for c in channels(kernel.lanes()) {
                 let (shape, mut numbers) =
