@@ -90,9 +90,9 @@ arguments! {
         stride_rows: Unsigned,
         /// Input pixels of a row from one window to the next.
         stride_columns: Unsigned,
-        /// Missing rows above the input, less than `kernel_height`.
+        /// Missing rows above the input, at most `kernel_height`.
         pad_top: Unsigned,
-        /// Missing pixels left of the input, less than `kernel_width`.
+        /// Missing pixels left of the input, at most `kernel_width`.
         pad_left: Unsigned,
         /// What is written.
         output: Image,

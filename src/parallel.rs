@@ -179,7 +179,9 @@ mod with_rayon {
                 // SAFETY: as above.
                 let task = || unsafe { (*task)(unclaimed - 1) };
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
-                    self.panic().get_or_insert(panic);
+                    // A later one is forgotten: to drop it might panic too.
+                    let mut first = self.panic();
+                    if first.is_none() { *first = Some(panic) } else { std::mem::forget(panic) }
                 }
             }
             true

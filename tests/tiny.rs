@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Kind, Numbers};
+use sepconv::graph::{Builder, Flatten, Layer};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::ops::{
     Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Pointwise, PointwiseParams, add, average_pool, clamp,
@@ -12,7 +13,10 @@ use sepconv::ops::{
 };
 use sepconv::parallel::Serial;
 use sepconv::weights::HashWeights;
-use sepconv::{Clamp, Fusion, Isa, Kernels, Layout, Options, Padding, Shape, View, ViewMut, Window, reference};
+use sepconv::{
+    Batch, BatchMut, Clamp, Fusion, Isa, Kernels, Layout, Options, Padding, Plan, Shape, View, ViewMut, Window,
+    reference,
+};
 
 fn kernels() -> &'static Kernels {
     Isa::Portable.kernels().unwrap()
@@ -177,4 +181,55 @@ fn a_network() {
     }
     common::assert_same(&all[1], &all[0], None, "strips");
     common::assert_same(&all[2], &all[0], None, "low_memory");
+}
+
+/// Every kind of copy: runs of 1 to 20 channels out of one tensor and out of several, into whole pixels and parts of them.
+#[test]
+fn channels_in_pieces() {
+    for (channels, groups) in [(6, 2), (24, 8), (40, 2), (40, 5)] {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(2, 3, channels)).unwrap();
+        let first = net.pointwise("first", image, channels, Layer::named("first").clamp(Clamp::RELU)).unwrap();
+        let norm = Layer::without_weights().norm("norm", 1e-5);
+        let leaky = net.leaky_norm("leaky", first, 0.3, norm).unwrap();
+        let both = net.concat(&[image, leaky]).unwrap();
+        let shuffled = net.shuffle(both, groups).unwrap();
+        let halves = net.split(shuffled, &[channels, channels]).unwrap();
+        let pooled = net.max_pool("pooled", halves[0], Window::square(2)).unwrap();
+        let mixed = net.grouped_pointwise("mixed", halves[1], groups, groups, Layer::named("mixed")).unwrap();
+        let logits = net.flattened("logits", mixed, Flatten::ChannelsLast, 3, Layer::named("logits")).unwrap();
+        let graph = net.build(&[logits, pooled, shuffled]).unwrap();
+        let input = HashWeights::image(2, 3, channels).unwrap();
+        let want = graph.reference(&HashWeights, &[&input]).unwrap();
+        let options = Options { isa: Some(Isa::Portable), batch: 2, ..Options::default() };
+        let plan = Plan::new(&graph, &HashWeights, &Serial, options).unwrap();
+        let shapes: Vec<Shape> = graph.outputs().map(|(_, shape)| shape).collect();
+        let mut outputs: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![f32::NAN; 2 * shape.len()]).collect();
+        let inputs = [input.clone(), input].concat();
+        let batches = [Batch::tight(&inputs, 2, Shape::new(2, 3, channels)).unwrap()];
+        let views = outputs.iter_mut().zip(&shapes);
+        let mut views: Vec<_> = views.map(|(output, &shape)| BatchMut::tight(output, 2, shape).unwrap()).collect();
+        plan.run(&Serial, &mut plan.workspace().unwrap(), &batches, &mut views[..]).unwrap();
+        for (output, want) in outputs.iter().zip(&want.outputs) {
+            for image in output.chunks(want.len()) {
+                assert_same(image, want, &format!("{channels} channels in {groups} groups"));
+            }
+        }
+    }
+}
+
+/// More taps than are taken at once, and a last tap by itself.
+#[test]
+fn large_windows() {
+    let mut numbers = Numbers(7);
+    let a = Image::new(&mut numbers, (6, 5, 11), 3, 5);
+    for window in [Window::square(4), Window::new(5, 2), Window::new(1, 1), Window::new(6, 5)] {
+        let (height, width) = window.output(6, 5).unwrap();
+        let mut pooled = Image::new(&mut numbers, (height, width, 11), 1, 0);
+        max_pool(window, a.view(), pooled.view_mut()).unwrap();
+        assert_same(&pooled.read(), &reference::max_pool(&a.values, Shape::new(6, 5, 11), &window), "max_pool");
+        average_pool(window, true, a.view(), pooled.view_mut()).unwrap();
+        let want = reference::average_pool(&a.values, Shape::new(6, 5, 11), &window, true);
+        assert_same(&pooled.read(), &want, "average_pool");
+    }
 }

@@ -192,6 +192,8 @@ def run(arguments):
         print(f"{TIMES}: {record(report, arguments.cpu, arguments.double_pumped, arguments.l1d)} rows of {arguments.cpu}")
         return 0
     machines, c = by_machine(read()[0]), coefficients()
+    if not machines:
+        raise Failure(f"{TIMES}: no shape with two kernels, expected rows of `record`")
     if arguments.command == "check":
         worst = 0.0
         for (cpu, isa), shapes in machines.items():

@@ -9,13 +9,18 @@ use super::value::{Origin, Value};
 /// A channel as the network counts it.
 type Channel = (Origin, usize);
 
-/// Chooses the order of the output channels of every layer whose readers take them in pieces, and with it the order in which
-/// each node reads. The values of the graph stay what they are.
+/// The most channels of a tensor that are kept account of one by one.
+pub(super) const MOST_ORDERED: usize = 1 << 20;
+
+/// Chooses the order of the output channels of every layer whose readers take them in pieces, and the order in which each node
+/// reads. The values of the graph stay what they are.
 pub(super) fn arrange(graph: &mut Graph) {
-    if graph.values.iter().all(|value| value.runs.len() == 1) {
+    let whole = graph.values.iter().all(|value| value.runs.len() == 1);
+    if whole || graph.values.iter().any(|value| value.shape.channels > MOST_ORDERED) {
         return;
     }
-    let channels = channels(graph);
+    // What nodes write is in the order of the network so far.
+    let channels: Vec<Vec<Channel>> = graph.values.iter().map(|value| value.channels().collect()).collect();
     let chosen = chosen(graph, &channels);
     // Where each channel of a node lies; `None` as the network counts them.
     let mut places: Vec<Option<Vec<usize>>> = vec![None; graph.nodes.len()];
@@ -44,29 +49,15 @@ pub(super) fn arrange(graph: &mut Graph) {
 }
 
 /// Where each element of a permutation stands.
-pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
+fn inverse(order: &[usize]) -> Vec<usize> {
     let mut places = vec![0; order.len()];
     order.iter().enumerate().for_each(|(place, &channel)| places[channel] = place);
     places
 }
 
-/// The channels of every value as the network counts them.
-fn channels(graph: &Graph) -> Vec<Vec<Channel>> {
-    // The channel at each place of what a node writes.
-    let lies = |node: &Node| {
-        let result = &graph.values[node.result];
-        (result.runs.len() > 1).then(|| inverse(&result.channels().map(|(_, place)| place).collect::<Vec<_>>()))
-    };
-    let lying: Vec<Option<Vec<usize>>> = graph.nodes.iter().map(lies).collect();
-    let counted = |(origin, place): (Origin, usize)| match origin {
-        Origin::Node(node) => (origin, lying[node].as_ref().map_or(place, |channels| channels[place])),
-        Origin::Input(_) => (origin, place),
-    };
-    graph.values.iter().map(|value| value.channels().map(counted).collect()).collect()
-}
-
-/// For every node the order in which it should write its output channels, where that is another than theirs: what is read
-/// first stands first, which leaves its readers no more runs, and often fewer.
+/// For every node the order in which it should write its output channels, where that is another than theirs: sorted by their
+/// readers, so that what is read first stands first. It is taken where it leaves the readers fewer runs, or as many and the
+/// first one's, of several, at the front, where they can be written beside what else it reads.
 fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
     // Of every channel of a node: who reads it, the last reader first. A reader is a node, and a slice of its inputs.
     let mut readers: Vec<Vec<Vec<(usize, usize)>>> =
@@ -112,8 +103,98 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
         let mut order = own.clone();
         // Each group of outputs is written by itself.
         order.chunks_mut(group).for_each(|group| group.sort_by(|&a, &b| readers[a].cmp(&readers[b])));
-        let runs = |order: &[usize]| order.windows(2).filter(|pair| readers[pair[0]] != readers[pair[1]]).count();
-        (order != own && runs(&order) <= runs(&own)).then_some(order)
+        // Where a reader begins to read, once a run.
+        let begins = |at: usize, order: &[usize]| {
+            let before = at.checked_sub(1).map_or(&[][..], |before| &readers[order[before]]);
+            readers[order[at]].iter().filter(|reader| !before.contains(reader)).count()
+        };
+        let runs = |order: &[usize]| (0..order.len()).map(|at| begins(at, order)).sum::<usize>();
+        let first = readers.iter().flatten().min();
+        let reads_first = |&channel: &usize| first.is_some_and(|first| readers[channel].contains(first));
+        let count = own.iter().filter(|channel| reads_first(channel)).count();
+        let in_front = |order: &[usize]| order[..count].iter().all(reads_first);
+        let (before, after) = (runs(&own), runs(&order));
+        (after < before || after == before && in_front(&order) && !in_front(&own)).then_some(order)
     };
     graph.nodes.iter().enumerate().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{Builder, Layer, Tensor};
+    use crate::tensor::Shape;
+
+    /// The order in which the first layer writes, where `read` says what reads it.
+    fn written(
+        outputs: usize,
+        groups: usize,
+        read: impl Fn(&mut Builder, Tensor) -> Vec<Tensor>,
+    ) -> Option<Vec<usize>> {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(1, 1, 2 * groups)).unwrap();
+        let first = net.grouped_pointwise("first", image, outputs, groups, Layer::named("first")).unwrap();
+        let last = read(&mut net, first);
+        let graph = net.build(&last).unwrap();
+        graph.nodes[0].output_order.as_deref().map(<[usize]>::to_vec)
+    }
+
+    fn mix(net: &mut Builder, name: &str, parts: &[Tensor]) -> Tensor {
+        let x = net.concat(parts).unwrap();
+        net.pointwise(name, x, 2, Layer::named(name)).unwrap()
+    }
+
+    fn one(net: &mut Builder, x: Tensor, channel: usize) -> Tensor {
+        net.slice(x, channel..channel + 1).unwrap()
+    }
+
+    #[test]
+    fn what_is_read_together_is_written_together() {
+        let halves = |net: &mut Builder, x: Tensor| {
+            let [even, odd] = [[0, 2, 4], [1, 3, 5]].map(|at| at.map(|channel| one(net, x, channel)));
+            vec![mix(net, "odd", &odd), mix(net, "even", &even)]
+        };
+        assert_eq!(written(6, 1, halves), Some(vec![1, 3, 5, 0, 2, 4]));
+        // Each of two groups writes its own three channels.
+        assert_eq!(written(6, 2, halves), Some(vec![1, 0, 2, 3, 5, 4]));
+    }
+
+    #[test]
+    fn what_is_read_first_stands_first() {
+        let upper_half = |net: &mut Builder, x: Tensor| {
+            let parts = net.split(x, &[2, 2]).unwrap();
+            vec![mix(net, "upper", &parts[1..]), mix(net, "both", &[parts[1], parts[0]])]
+        };
+        assert_eq!(written(4, 1, upper_half), Some(vec![2, 3, 0, 1]));
+    }
+
+    #[test]
+    fn nothing_moves_without_a_gain() {
+        // One reads all, another the middle.
+        let middle = |net: &mut Builder, x: Tensor| {
+            let part = one(net, x, 1);
+            vec![mix(net, "all", &[x]), mix(net, "middle", &[part])]
+        };
+        assert_eq!(written(3, 1, middle), None);
+        // Any order gives one of the three two runs; theirs gives each one.
+        let overlap = |net: &mut Builder, x: Tensor| {
+            let [a, b, c] = [0..2, 3..5, 1..4].map(|range| net.slice(x, range).unwrap());
+            vec![mix(net, "a", &[a]), mix(net, "b", &[b]), mix(net, "c", &[c])]
+        };
+        assert_eq!(written(5, 1, overlap), None);
+    }
+
+    #[test]
+    fn sums_and_outputs_keep_the_networks_order() {
+        let halves = |net: &mut Builder, x: Tensor| {
+            let [even, odd] = [[0, 2], [1, 3]].map(|at| at.map(|channel| one(net, x, channel)));
+            vec![mix(net, "odd", &odd), mix(net, "even", &even), x]
+        };
+        assert_eq!(written(4, 1, halves), None);
+        let summed = |net: &mut Builder, x: Tensor| {
+            let [even, odd] = [[0, 2], [1, 3]].map(|at| at.map(|channel| one(net, x, channel)));
+            let sum = net.add("sum", x, x, crate::tensor::Clamp::NONE).unwrap();
+            vec![mix(net, "odd", &odd), mix(net, "even", &even), sum]
+        };
+        assert_eq!(written(4, 1, summed), None);
+    }
 }

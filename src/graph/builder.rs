@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::arrange::{arrange, inverse};
+use super::arrange::{MOST_ORDERED, arrange};
 use super::layer::{Layer, Norm, Tensors};
 use super::nodes::{Graph, Input, Node, Tensor};
 use super::value::{Origin, Value};
@@ -101,8 +101,6 @@ impl Default for Builder {
 
 /// The most elements of a tensor: sums and products of a few stay far below any overflow.
 const LARGEST: usize = isize::MAX as usize / 1024;
-/// The most channels of a concatenation or a shuffle.
-const MOST_ORDERED: usize = 1 << 20;
 /// The most outputs of a layer.
 const MOST_OUTPUTS: usize = 1 << 24;
 
@@ -226,7 +224,7 @@ impl Builder {
     }
 
     /// A fully connected layer to `outputs` channels from all elements of an image, which `order` lays out in one row; its
-    /// weights are outputs x elements.
+    /// weights are outputs x elements. The image has at most 32768 rows and columns.
     pub fn flattened(
         &mut self,
         name: &str,
@@ -245,9 +243,10 @@ impl Builder {
         if !slope.is_finite() {
             return Err(Error::node(name, "slope", slope, "a finite number"));
         }
-        if !matches!(layer.parameters.weights(), Tensors::Ones) || layer.parameters.norm().is_none() {
+        let parameters = &layer.parameters;
+        if !matches!(parameters.weights(), Tensors::Ones) || parameters.has_bias() || parameters.norm().is_none() {
             let expected = "Layer::without_weights() with a norm";
-            return Err(Error::node(name, "layer", "one with weights, or without a norm", expected));
+            return Err(Error::node(name, "layer", "one with weights or a bias, or without a norm", expected));
         }
         self.weighted(name, LeakyNorm { slope }, input, layer)
     }
@@ -393,24 +392,12 @@ impl Builder {
         check_shape(name, output)?;
         self.names.insert(name.into());
         let origin = Origin::Node(self.nodes.len());
-        // Sums of two tensors take both as they stand.
-        let order = match inputs {
-            [input] => self.values[input.index].reading_order(operator.groups()),
-            _ => None,
-        };
-        let value = match &order {
-            Some(order) if operator.traits().channelwise => {
-                let places = inverse(order).into_iter().map(|place| (origin, place));
-                Value::of_channels(output.height, output.width, places)
-            }
-            _ => Value::whole(origin, output),
-        };
-        let result = self.value(value);
+        let result = self.value(Value::whole(origin, output));
         self.nodes.push(Node {
             name: name.into(),
             operator,
             inputs: inputs.iter().map(|input| input.index).collect(),
-            order: order.map(Arc::from),
+            order: None,
             output_order: None,
             input: shapes[0],
             output,

@@ -96,7 +96,7 @@ impl Node {
         self.clamp
     }
 
-    /// Its parameters, where it has weights.
+    /// Its parameters, where it has any.
     pub fn parameters(&self) -> Option<&Parameters> {
         self.parameters.as_ref()
     }

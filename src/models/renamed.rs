@@ -7,7 +7,7 @@ use super::names::{Axes, Names, TensorNames};
 use crate::graph::{Graph, Node, Tensors};
 use crate::weights::Weights;
 
-/// The node that gives the classes: the last with weights.
+/// The node that gives the classes: the last with parameters.
 pub(super) fn classifier(graph: &Graph) -> Option<&Node> {
     graph.nodes().iter().rev().find(|node| node.parameters().is_some())
 }
@@ -28,7 +28,7 @@ impl<'a> Catalog<'a> {
         let parameters = node.parameters()?;
         let named = |tensors: Option<&Tensors>| match tensors {
             Some(Tensors::Named(name)) => Some(name.clone()),
-            // No source has them under any name.
+            // There are none to be read.
             Some(Tensors::Ones) => Some(String::new()),
             _ => None,
         };
@@ -50,7 +50,8 @@ impl<'a> Catalog<'a> {
     /// How many of the graph's kernels are among `listed` under what `source` calls them.
     pub fn kernels_among(&self, source: TensorNames, listed: &[String]) -> usize {
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        let kernels = self.graph.nodes().iter().filter_map(|node| self.of(source, node));
+        let nodes = self.graph.nodes().iter().filter(|node| node.weight_shape().is_some());
+        let kernels = nodes.filter_map(|node| self.of(source, node));
         kernels.filter(|names| listed.contains(&*names.weights)).count()
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct Traits {
     pub inputs: usize,
     /// Whether each output channel depends on the input channel of its number alone.
     pub channelwise: bool,
-    /// Whether it has weights.
+    /// Whether it sums products with weights.
     pub weighted: bool,
     /// Whether its output is the sum of its two inputs.
     pub sums: bool,

@@ -30,6 +30,7 @@ const LEAST_MACS: u64 = 200_000;
 const CHANNEL_BLOCKS: usize = 4;
 /// Output rows of the tallest image that is computed in strips: each is a list of calls.
 const MAX_STRIPS: usize = 1 << 16;
+
 /// What the options ask of the schedules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedules {

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Norm, Parameters, Tensors};
 use crate::tensor::buffer::{collect, room};
 
-/// The weights of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed.
+/// The parameters of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed, inputs and
+/// outputs in the order in which the graph lays their channels. They fit the graph that they were folded for alone.
 ///
 /// ```
 /// use sepconv::weights::Folded;
@@ -81,9 +82,7 @@ impl Folded {
         let moved = collect("ordered weights", weights.len(), (0..weights.len()).map(at))?;
         Ok(Folded { weights: moved, bias, flushed })
     }
-}
 
-impl Folded {
     /// The same parameters with the outputs in `order`.
     fn with_outputs_in(self, order: &[usize]) -> Result<Folded> {
         let of_output = self.weights.len() / order.len().max(1);
@@ -173,7 +172,7 @@ impl<'a> Reader<'a> {
             Tensors::Named(name) => self.tensor(format!("{name}.{}", endings[index]), shape),
             // The builder checked their lengths.
             Tensors::Given(arrays) => arrays.get(index).map(|array| Cow::Borrowed(&array[..])),
-            Tensors::Ones => Some(Cow::Owned(vec![1.0; shape[0]])),
+            Tensors::Ones => (index == 0).then(|| Cow::Owned(vec![1.0; shape[0]])),
         }
     }
 

@@ -291,11 +291,15 @@ const CALLS: &[(Call, &str)] = &[
     ),
     (
         |net| net.builder.leaky_norm("a", net.image, 0.3, named()),
-        "a: layer: got one with weights, or without a norm, expected Layer::without_weights() with a norm",
+        "a: layer: got one with weights or a bias, or without a norm, expected Layer::without_weights() with a norm",
     ),
     (
         |net| net.builder.leaky_norm("a", net.image, 0.3, Layer::without_weights()),
-        "a: layer: got one with weights, or without a norm, expected Layer::without_weights() with a norm",
+        "a: layer: got one with weights or a bias, or without a norm, expected Layer::without_weights() with a norm",
+    ),
+    (
+        |net| net.builder.leaky_norm("a", net.image, 0.3, Layer::without_weights().bias().norm("n", 0.0)),
+        "a: layer: got one with weights or a bias, or without a norm, expected Layer::without_weights() with a norm",
     ),
     (
         |net| net.builder.pointwise("a", net.image, 4, Layer::without_weights().norm("n", 0.0)),
