@@ -1,0 +1,8 @@
+//! The C interface, called as C calls it.
+#![cfg(feature = "capi")]
+
+mod common;
+mod graphs;
+mod header;
+mod layers;
+mod plans;
