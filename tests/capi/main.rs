@@ -2,6 +2,7 @@
 #![cfg(feature = "capi")]
 
 mod common;
+mod examples;
 mod graphs;
 mod header;
 mod layers;
