@@ -34,9 +34,9 @@ typedef enum {
   SEPCONV_STATUS_MISALIGNED = 2,
   // A number is out of range, a name is unknown, text is not UTF-8, or memory overlaps.
   SEPCONV_STATUS_BAD_ARGUMENT = 3,
-  // An array, an image or a workspace is shorter than its sizes say.
+  // An array of a layer has another length, or an image or a workspace is shorter, than its sizes say.
   SEPCONV_STATUS_LENGTH = 4,
-  // Shapes that belong together differ, or a window does not fit.
+  // Shapes that belong together differ, a window does not fit, or a builder's call makes no node.
   SEPCONV_STATUS_SHAPE = 5,
   // This CPU or this build lacks the ISA.
   SEPCONV_STATUS_UNSUPPORTED_ISA = 6,
@@ -243,7 +243,7 @@ typedef struct {
 typedef struct {
   // The weights are `NAME.weight`; null where they are arrays, or there are none.
   const char *name;
-  // Not 0: there is a bias, `NAME.bias`.
+  // Not 0: there must be a bias, `NAME.bias`. Else it is added where the source of weights has one.
   int has_bias;
   // Outputs x inputs of a group x rows x columns floats, where `name` is null.
   const float *weights;

@@ -196,6 +196,9 @@ pub unsafe extern "C" fn sepconv_depthwise_new(
         let layer = place(layer, "layer")?;
         let window = read(window, "window")?.window();
         let input_lo = optional(input_lo, "input_lo")?.copied();
+        if input_lo.is_some_and(f32::is_nan) {
+            return Err(Failure::bad("input_lo: got NaN, expected a number"));
+        }
         let params = DepthwiseParams { input_lo, ..DepthwiseParams::new(channels, window) };
         let sizes = Sizes { outputs: channels, inputs: 1, taps: window.taps() };
         let (weights, bias) = read(weights, "weights")?.read(&sizes)?;

@@ -14,7 +14,7 @@ use crate::graph::Layer;
 pub struct sepconv_parameters {
     /// The weights are `NAME.weight`; null where they are arrays, or there are none.
     pub name: *const c_char,
-    /// Not 0: there is a bias, `NAME.bias`.
+    /// Not 0: there must be a bias, `NAME.bias`. Else it is added where the source of weights has one.
     pub has_bias: c_int,
     /// Outputs x inputs of a group x rows x columns floats, where `name` is null.
     pub weights: *const f32,

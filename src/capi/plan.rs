@@ -347,12 +347,12 @@ pub unsafe extern "C" fn sepconv_plan_run(
         let span = (start, start + size_of_val(workspace));
         let (mut read, mut written) = (ArrayVec::<Batch<'_>, MOST>::new(), ArrayVec::<BatchMut<'_>, MOST>::new());
         for batch in array(inputs, input_count, "inputs")? {
-            expect_apart("input", &batch.first, span)?;
             read.try_push(batch.batch("input")?).map_err(|_| too_many("inputs", input_count))?;
+            expect_apart("input", &batch.first, span)?;
         }
         for batch in array(outputs, output_count, "outputs")? {
-            expect_apart("output", &batch.first.read(), span)?;
             written.try_push(batch.batch("output")?).map_err(|_| too_many("outputs", output_count))?;
+            expect_apart("output", &batch.first.read(), span)?;
         }
         let (inputs, outputs) = (Inputs::Batches(&read), Outputs::Batches(&mut written));
         plan.run(threads.parallel(), &mut Workspace::over(workspace), inputs, outputs)?;

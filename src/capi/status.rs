@@ -21,9 +21,9 @@ pub enum sepconv_status {
     Misaligned = 2,
     /// A number is out of range, a name is unknown, text is not UTF-8, or memory overlaps.
     BadArgument = 3,
-    /// An array, an image or a workspace is shorter than its sizes say.
+    /// An array of a layer has another length, or an image or a workspace is shorter, than its sizes say.
     Length = 4,
-    /// Shapes that belong together differ, or a window does not fit.
+    /// Shapes that belong together differ, a window does not fit, or a builder's call makes no node.
     Shape = 5,
     /// This CPU or this build lacks the ISA.
     UnsupportedIsa = 6,
@@ -129,4 +129,34 @@ fn panicked(panic: Box<dyn Any + Send>) -> Failure {
     // What its drop does, nobody knows.
     std::mem::forget(panic);
     Failure::new(sepconv_status::Panicked, format!("the library panicked: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> String {
+        // SAFETY: the message ends in NUL, and no call fails meanwhile.
+        unsafe { CStr::from_ptr(sepconv_last_message()) }.to_str().unwrap().into()
+    }
+
+    #[test]
+    fn each_thread_has_the_message_of_its_last_failure() {
+        assert_eq!((guard(|| Ok(())), message()), (sepconv_status::Ok, String::new()));
+        assert_eq!(guard(|| Err(Error::memory("image", 1).into())), sepconv_status::Memory);
+        assert_eq!(message(), "image: 4 bytes of memory are not to be had; ask for less or free some");
+        std::thread::spawn(|| assert_eq!(message(), "")).join().unwrap();
+        assert_eq!(guard(|| Ok(())), sepconv_status::Ok);
+        assert!(message().starts_with("image: "));
+    }
+
+    #[test]
+    fn no_panic_comes_out() {
+        let status = guard(|| panic!("{}", "as formatted\0text"));
+        assert_eq!((status, &*message()), (sepconv_status::Panicked, "the library panicked: as formatted text"));
+        assert_eq!(guard(|| panic!("as text")), sepconv_status::Panicked);
+        assert_eq!(message(), "the library panicked: as text");
+        assert_eq!(guard(|| std::panic::panic_any(7)), sepconv_status::Panicked);
+        assert_eq!(message(), "the library panicked: ");
+    }
 }

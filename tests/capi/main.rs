@@ -7,3 +7,6 @@ mod graphs;
 mod header;
 mod layers;
 mod plans;
+mod wrong_graphs;
+mod wrong_numbers;
+mod wrong_pointers;
