@@ -319,7 +319,7 @@ pub unsafe extern "C" fn sepconv_layer_kernel(layer: *const sepconv_layer, name:
 /// Computes a part of the output (null: all of it) from the whole `input`: `clamp(bias + sum + residual)`. `output`, and
 /// `residual` where it is not null, have the size of the part, and begin with its first row and channel: threads that run
 /// one layer, each a part of its own, give the bits of one run. `output` must not overlap `input` or `residual`; slices of
-/// the channels of one array do not.
+/// the channels of one array do not. Allocates nothing, unless it fails.
 ///
 /// An error where a size is another, or the part is none of this output.
 #[unsafe(no_mangle)]

@@ -13,7 +13,7 @@ use sepconv::capi::types::{
 use sepconv::ops::{Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Pointwise, PointwiseParams};
 use sepconv::{Clamp, Isa, Result, Shape, View, ViewMut, Window};
 
-use crate::common::{Handle, bits, image, image_mut, numbers, ok, weights};
+use crate::common::{Handle, allocations, bits, image, image_mut, numbers, ok, weights};
 
 const HEIGHT: usize = 7;
 const WIDTH: usize = 6;
@@ -83,8 +83,10 @@ fn compare(name: &str, layer: &Handle<sepconv_layer>, kernel: &str, inputs: usiz
             let to = sepconv_image_mut { pixel_stride: output_pixel, row_stride: output_row, ..image_mut(to, of_part) };
             let all = rows == (0..height) && part_channels == (0..channels);
             let part = if all { ptr::null() } else { &part };
+            let before = allocations();
             // SAFETY: all of these are local, and large enough.
             ok(unsafe { sepconv_layer_run(layer.0, part, &from, &residual, &clamp, &to) });
+            assert_eq!(allocations(), before, "{name}: a run allocates");
         }
         for (at, pixel) in expected.chunks_exact(channels).enumerate() {
             let own = &output[at / width * output_row + at % width * output_pixel..];
