@@ -11,7 +11,7 @@ arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-de
 emulated_macs := "100000000"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches package msrv fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi package msrv fuzz"
 
 # Lists the steps.
 default:
@@ -114,6 +114,17 @@ aarch64:
 # The benches build.
 benches:
     cargo bench --no-run
+
+# The C interface: its tests, and the C examples with the static and the shared library.
+capi:
+    cargo test --release --features capi --test capi
+    for kind in staticlib cdylib; do cargo rustc --release --lib --features capi --crate-type "$kind"; done
+    mkdir -p target/c
+    for example in digits threads; do \
+        cc -std=gnu99 -Wall -Wextra -Werror -Iinclude "examples/c/$example.c" target/release/libsepconv.a -lm -lpthread -ldl -o "target/c/$example-static"; \
+        cc -std=gnu99 -Wall -Wextra -Werror -Iinclude "examples/c/$example.c" -Ltarget/release -lsepconv -lpthread -Wl,-rpath,"$PWD/target/release" -o "target/c/$example-shared"; \
+        for kind in static shared; do "target/c/$example-$kind"; done; \
+    done
 
 # The package builds from its own tarball and passes the tests that it holds.
 package:

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(sepconv_kernels), allow(dead_code))]
 
+#[cfg(feature = "capi")]
+pub mod capi;
 mod error;
 pub mod graph;
 mod isa;

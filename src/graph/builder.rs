@@ -284,6 +284,13 @@ impl Builder {
             .ok_or_else(|| Error::node("graph", "tensor", "one of another builder", "one that this builder gave"))
     }
 
+    /// The same calls once more: a graph is built of them, and the builder stays.
+    #[cfg(feature = "capi")]
+    pub(crate) fn copy(&self) -> Self {
+        let Builder { id, inputs, values, nodes, names } = self;
+        Builder { id: *id, inputs: inputs.clone(), values: values.clone(), nodes: nodes.clone(), names: names.clone() }
+    }
+
     /// The graph with these tensors as its outputs: at least one, each once; else an error. Every node stays, also one
     /// whose output nothing reads.
     pub fn build(self, outputs: &[Tensor]) -> Result<Graph> {

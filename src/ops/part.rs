@@ -129,9 +129,9 @@ pub(super) fn check_part(
         return Err(Error::shape(format!("{what} part"), format!("{part:?}"), expected));
     }
     let shape = Shape { height: rows.len(), width: whole.width, channels: channels.len() };
-    output.layout().expect(&format!("{what} output"), shape)?;
+    output.layout().expect(format_args!("{what} output"), shape)?;
     if let Some(residual) = epilogue.residual {
-        residual.layout().expect(&format!("{what} residual"), shape)?;
+        residual.layout().expect(format_args!("{what} residual"), shape)?;
     }
     Ok(!shape.is_empty())
 }

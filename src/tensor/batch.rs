@@ -25,7 +25,7 @@ fn extent(layout: &Layout, stride: usize, count: usize) -> Result<usize> {
 }
 
 macro_rules! batch {
-    ($(#[$doc:meta])* $name:ident, $data:ty, $pointer:ty, $as_pointer:ident) => {
+    ($(#[$doc:meta])* $name:ident, $data:ty, $pointer:ty, $as_pointer:ident, $raw:literal) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name<'a> {
@@ -52,6 +52,16 @@ macro_rules! batch {
                     return Err(Error::Length { what: "batch".into(), got: data.len(), expected });
                 }
                 Ok($name { pointer: data.$as_pointer(), layout, stride, count, planes: false, data: PhantomData })
+            }
+
+            /// The same images by address; an error where the layout is malformed, or images overlap. The gaps are never
+            /// touched.
+            ///
+            /// # Safety
+            #[doc = $raw]
+            pub unsafe fn from_raw(pointer: $pointer, layout: Layout, stride: usize, count: usize) -> Result<Self> {
+                extent(&layout, stride, count)?;
+                Ok($name { pointer, layout, stride, count, planes: false, data: PhantomData })
             }
 
             /// `count` images of `shape` without gaps, NHWC; an error where `data` holds fewer elements.
@@ -99,6 +109,10 @@ batch!(
     /// // The second of two images begins 20 elements after the first.
     /// let apart = Batch::new(&data, Layout::tight(2, 2, 3), 20, 2)?;
     /// assert_eq!((apart.count(), apart.layout().shape()), (2, shape));
+    /// // By address.
+    /// // SAFETY: `data` stays borrowed and holds them.
+    /// let raw = unsafe { Batch::from_raw(data.as_ptr(), Layout::tight(2, 2, 3), 20, 2) }?;
+    /// assert_eq!((raw.count(), raw.layout()), (2, apart.layout()));
     /// // Images that overlap.
     /// assert!(Batch::new(&data, Layout::tight(2, 2, 3), 11, 2).is_err());
     /// // Without gaps, as pixels and as planes.
@@ -106,11 +120,14 @@ batch!(
     /// assert!(Batch::planes(&data, 3, shape)?.is_planes());
     /// # Ok::<(), sepconv::Error>(())
     /// ```
-    Batch, &'a [f32], *const f32, as_ptr
+    Batch, &'a [f32], *const f32, as_ptr,
+    "The elements of each image must be initialised and readable for as long as the batch lives, and nothing may write to \
+     them meanwhile."
 );
 batch!(
     /// Images to write; [`Outputs`](crate::Outputs) has an example.
-    BatchMut, &'a mut [f32], *mut f32, as_mut_ptr
+    BatchMut, &'a mut [f32], *mut f32, as_mut_ptr,
+    "The elements of each image must be writable for as long as the batch lives, and nothing else may use them meanwhile."
 );
 
 impl Clone for Batch<'_> {

@@ -113,10 +113,10 @@ impl Layout {
     }
 
     /// The error for a layout whose size is not the expected one, if it is not.
-    pub(crate) fn expect(&self, what: &str, expected: Shape) -> Result<()> {
+    pub(crate) fn expect(&self, what: impl std::fmt::Display, expected: Shape) -> Result<()> {
         if self.shape() == expected {
             return Ok(());
         }
-        Err(Error::shape(what, format!("{} (height, width, channels)", self.shape()), expected))
+        Err(Error::shape(what.to_string(), format!("{} (height, width, channels)", self.shape()), expected))
     }
 }

@@ -1,0 +1,144 @@
+//! The caller's threads.
+
+use std::ffi::c_void;
+use std::hint::spin_loop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::yield_now;
+
+use super::pointer::optional;
+use super::status::{Checked, Failure, sepconv_status};
+use crate::parallel::{Parallel, Serial};
+
+/// One task: to be called with `argument` as it was given.
+pub type sepconv_task = Option<unsafe extern "C" fn(argument: *mut c_void, index: usize)>;
+
+/// The caller's threads. The library starts none of its own; where a pointer to these is null, the calling thread does
+/// everything.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct sepconv_threads {
+    /// Handed to both functions.
+    pub context: *mut c_void,
+    /// How many threads there are, the calling one among them: a plan is cut for as many. Asked when a plan is made.
+    pub count: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
+    /// Calls `task(argument, 0)` to `task(argument, tasks - 1)`, each once, in any order, on any threads, and returns when
+    /// all have returned. It must neither throw nor call `task` later. Which thread runs a task never changes a bit.
+    pub parallel_for:
+        Option<unsafe extern "C" fn(context: *mut c_void, tasks: usize, task: sepconv_task, argument: *mut c_void)>,
+}
+
+/// The caller's functions as a `Parallel`.
+pub(super) struct Caller {
+    context: *mut c_void,
+    count: unsafe extern "C" fn(*mut c_void) -> usize,
+    parallel_for: unsafe extern "C" fn(*mut c_void, usize, sepconv_task, *mut c_void),
+    panicked: AtomicBool,
+}
+
+// SAFETY: the context goes nowhere but to the caller's own functions, from the thread that called the library.
+unsafe impl Sync for Caller {}
+
+/// Whoever runs the tasks of one call.
+pub(super) enum Threads {
+    Caller(Caller),
+    Serial,
+}
+
+impl Threads {
+    /// The threads at `pointer`, the calling one alone where it is null.
+    ///
+    /// # Safety
+    /// By the contract of the interface.
+    pub unsafe fn read(pointer: *const sepconv_threads) -> Checked<Self> {
+        // SAFETY: by this function's own contract.
+        let Some(&sepconv_threads { context, count, parallel_for }) = (unsafe { optional(pointer, "threads") })? else {
+            return Ok(Threads::Serial);
+        };
+        let missing = |what| Failure::new(sepconv_status::NullArgument, format!("threads.{what}: got NULL"));
+        Ok(Threads::Caller(Caller {
+            context,
+            count: count.ok_or_else(|| missing("count"))?,
+            parallel_for: parallel_for.ok_or_else(|| missing("parallel_for"))?,
+            panicked: AtomicBool::new(false),
+        }))
+    }
+
+    pub fn parallel(&self) -> &dyn Parallel {
+        match self {
+            Threads::Caller(caller) => caller,
+            Threads::Serial => &Serial,
+        }
+    }
+
+    /// The failure of a task on another thread, if one failed.
+    pub fn finish(&self) -> Checked<()> {
+        match self {
+            Threads::Caller(caller) if caller.panicked.load(Ordering::Relaxed) => {
+                Err(Failure::new(sepconv_status::Panicked, "the library panicked in a task"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The tasks of one call. Each call of the caller's takes the next one, whatever its index: none runs twice.
+struct Job<'a> {
+    task: &'a (dyn Fn(usize) + Sync),
+    tasks: usize,
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+    panicked: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// Runs the next task, if there is one.
+    fn next(&self) -> bool {
+        let take = |begun: usize| (begun < self.tasks).then_some(begun + 1);
+        let Ok(index) = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else { return false };
+        // A panic ends here: the frames below may be C.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.task)(index))) {
+            std::mem::forget(panic);
+            self.panicked.store(true, Ordering::Relaxed);
+        }
+        self.ended.fetch_add(1, Ordering::Release);
+        true
+    }
+}
+
+/// What the caller's threads call.
+///
+/// # Safety
+/// `argument` must be the address of a job that lives.
+unsafe extern "C" fn next(argument: *mut c_void, _index: usize) {
+    // SAFETY: by this function's own contract.
+    unsafe { &*argument.cast::<Job<'_>>() }.next();
+}
+
+// SAFETY: a job gives out each task once, and `run` returns, or unwinds, when all have ended.
+unsafe impl Parallel for Caller {
+    fn threads(&self) -> usize {
+        // SAFETY: the caller's function with its context.
+        unsafe { (self.count)(self.context) }.max(1)
+    }
+
+    fn enter(&self, _: usize, work: &mut (dyn FnMut() + Send)) {
+        work();
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        if tasks < 2 {
+            return (0..tasks).for_each(task);
+        }
+        let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let job = Job { task, tasks, begun, ended, panicked: &self.panicked };
+        // SAFETY: the caller's function with its context; it calls `next` with the job no later than it returns.
+        unsafe { (self.parallel_for)(self.context, tasks, Some(next), (&raw const job).cast_mut().cast()) };
+        // What the caller's threads have left.
+        while job.next() {}
+        while job.ended.load(Ordering::Acquire) < tasks {
+            spin_loop();
+            yield_now();
+        }
+    }
+}

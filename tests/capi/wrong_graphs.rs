@@ -1,0 +1,324 @@
+//! Numbers, names and sizes of graphs and plans that are wrong: calls, each with its status and what its message says.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+
+use sepconv::capi::builder::*;
+use sepconv::capi::graph::*;
+use sepconv::capi::nodes::*;
+use sepconv::capi::parameters::sepconv_parameters;
+use sepconv::capi::plan::*;
+use sepconv::capi::status::sepconv_status::{
+    self, BadArgument, Length, Misaligned, NullArgument, Shape, UnsupportedIsa, Weights,
+};
+use sepconv::capi::types::*;
+
+use crate::common::*;
+use crate::graphs::{named, parameters};
+use crate::wrong_numbers::{LATIN, refused, unsupported, window};
+use crate::wrong_pointers::{Right, right};
+
+const MAX: usize = usize::MAX;
+
+#[test]
+fn builders_refuse_wrong_numbers() {
+    let Right { builder, tensor, floats, .. } = &right();
+    let (other, b, image) = (right(), builder.0, *tensor);
+    let (mut to, mut graph, nil) = (image, ptr::null_mut(), ptr::null());
+    let (w, latin, name) = (named(c"w"), LATIN.as_ptr().cast::<c_char>(), c"x".as_ptr());
+    let arrays = |count: usize, bias: usize| sepconv_parameters {
+        weights: floats.as_ptr(),
+        weights_length: count,
+        bias: floats.as_ptr(),
+        bias_length: bias,
+        ..parameters()
+    };
+    let norm = sepconv_parameters { norm: c"bn".as_ptr(), epsilon: 1e-3, ..parameters() };
+    let four = floats.as_ptr();
+    let norm_arrays = sepconv_parameters { scale: four, shift: four, mean: four, variance: four, ..parameters() };
+    // SAFETY: all that is pointed to is there, or must be refused.
+    unsafe {
+        for (height, width, channels) in [(0, 4, 4), (4, 0, 4), (4, 4, 0), (MAX, 1, 1), (MAX, MAX, MAX)] {
+            let shape = sepconv_shape { height, width, channels };
+            refused(sepconv_builder_input(b, name, shape, &mut to), Shape, "x: shape");
+        }
+        let mut shape = sepconv_shape { height: 4, width: 4, channels: 4 };
+        refused(sepconv_builder_input(b, c"".as_ptr(), shape, &mut to), Shape, "an empty one");
+        refused(sepconv_builder_input(b, c"image".as_ptr(), shape, &mut to), Shape, "another node");
+        refused(sepconv_builder_input(b, latin, shape, &mut to), BadArgument, "expected UTF-8");
+
+        let three = window(3, 1);
+        let bounds = sepconv_clamp { lo: 0.0, hi: 1.0 };
+        for tensor in [other.tensor, sepconv_tensor { index: 99, ..image }, sepconv_tensor { builder: 0, index: 0 }] {
+            let statuses = [
+                sepconv_builder_conv(b, name, tensor, 5, &three, &w, nil, &mut to),
+                sepconv_builder_depthwise(b, name, tensor, &three, &w, nil, &mut to),
+                sepconv_builder_pointwise(b, name, tensor, 5, 1, &w, nil, &mut to),
+                sepconv_builder_fully_connected(b, name, tensor, 5, &w, nil, &mut to),
+                sepconv_builder_flattened(b, name, tensor, 0, 5, &w, nil, &mut to),
+                sepconv_builder_leaky_norm(b, name, tensor, 0.1, &norm, nil, &mut to),
+                sepconv_builder_add(b, name, tensor, image, nil, &mut to),
+                sepconv_builder_add(b, name, image, tensor, nil, &mut to),
+                sepconv_builder_clamp(b, name, tensor, &bounds, &mut to),
+                sepconv_builder_max_pool(b, name, tensor, &three, &mut to),
+                sepconv_builder_average_pool(b, name, tensor, &three, 1, &mut to),
+                sepconv_builder_global_average_pool(b, name, tensor, &mut to),
+                sepconv_builder_slice(b, tensor, 0, 1, &mut to),
+                sepconv_builder_split(b, tensor, [4].as_ptr(), 1, &mut to),
+                sepconv_builder_concat(b, [image, tensor].as_ptr(), 2, &mut to),
+                sepconv_builder_shuffle(b, tensor, 2, &mut to),
+                sepconv_builder_build(b, &tensor, 1, &mut graph),
+                sepconv_builder_shape(b, tensor, &mut shape),
+            ];
+            assert_eq!(statuses, [Shape; 18], "{tensor:?}");
+            assert!(message().starts_with("tensor: got number"), "{}", message());
+        }
+
+        let conv = |outputs, window: sepconv_window, parameters: &sepconv_parameters| {
+            let mut to = image;
+            sepconv_builder_conv(b, name, image, outputs, &window, parameters, nil, &mut to)
+        };
+        refused(conv(0, three, &w), Shape, "x: outputs");
+        refused(conv(MAX, three, &w), Shape, "x: outputs");
+        refused(conv(5, sepconv_window { pad_top: 4, ..three }, &w), Shape, "x: conv padding");
+        refused(conv(5, sepconv_window { dilation_rows: 2, ..three }, &w), Shape, "no dilation");
+        refused(conv(5, sepconv_window { stride_rows: 0, ..three }, &w), Shape, "x: conv window");
+        refused(conv(5, sepconv_window { height: MAX, width: MAX, ..three }, &w), Shape, "x: ");
+        refused(conv(5, window(9, 1), &parameters()), Shape, "x: weights");
+        refused(conv(5, three, &arrays(179, 5)), Shape, "x: weights: got 179 elements");
+        refused(conv(5, three, &arrays(180, 4)), Shape, "x: bias: got 4 elements");
+        refused(conv(5, three, &arrays(MAX, 5)), BadArgument, "parameters.weights: ");
+        refused(
+            conv(5, three, &sepconv_parameters { bias: nil.cast(), ..arrays(180, 5) }),
+            NullArgument,
+            "parameters.bias",
+        );
+        refused(conv(5, three, &sepconv_parameters { name, ..arrays(180, 5) }), BadArgument, "a name and arrays");
+        refused(conv(5, three, &sepconv_parameters { norm: name, ..norm_arrays }), BadArgument, "a name and arrays");
+        refused(conv(5, three, &sepconv_parameters { name: c"".as_ptr(), ..w }), Shape, "an empty name");
+        refused(conv(5, three, &sepconv_parameters { name: latin, ..w }), BadArgument, "parameters.name");
+        let short = sepconv_parameters { name, norm_length: 4, ..norm_arrays };
+        refused(conv(5, three, &short), Shape, "x: normalisation scale: got 4 elements");
+        for epsilon in [-1.0, 1.0, f64::NAN] {
+            refused(conv(5, three, &sepconv_parameters { name, epsilon, ..norm }), Shape, "x: epsilon");
+        }
+        let crossed = sepconv_clamp { lo: 1.0, hi: 0.0 };
+        refused(
+            sepconv_builder_conv(b, name, image, 5, &three, &w, &crossed, &mut to),
+            BadArgument,
+            "clamp: got 1 to 0",
+        );
+        refused(sepconv_builder_clamp(b, name, image, &crossed, &mut to), BadArgument, "clamp: got 1 to 0");
+
+        let far = sepconv_window { pad_left: 3, ..three };
+        refused(sepconv_builder_depthwise(b, name, image, &far, &w, nil, &mut to), Shape, "x: depthwise padding");
+        refused(sepconv_builder_max_pool(b, name, image, &far, &mut to), Shape, "x: ");
+        refused(sepconv_builder_average_pool(b, name, image, &window(6, 0), 0, &mut to), Shape, "x: ");
+        for groups in [0, 3, MAX] {
+            refused(sepconv_builder_pointwise(b, name, image, 8, groups, &w, nil, &mut to), Shape, "x: ");
+            refused(sepconv_builder_shuffle(b, image, groups, &mut to), Shape, "shuffle: groups");
+        }
+        refused(sepconv_builder_fully_connected(b, name, image, 5, &w, nil, &mut to), Shape, "an image of one pixel");
+        refused(sepconv_builder_flattened(b, name, image, 2, 5, &w, nil, &mut to), BadArgument, "order: got 2");
+        refused(sepconv_builder_leaky_norm(b, name, image, f32::NAN, &norm, nil, &mut to), Shape, "x: slope");
+        refused(sepconv_builder_leaky_norm(b, name, image, 0.1, &w, nil, &mut to), Shape, "x: layer");
+        for (first, count) in [(0, 0), (4, 1), (0, 5), (MAX, MAX), (1, MAX)] {
+            refused(sepconv_builder_slice(b, image, first, count, &mut to), Shape, "slice: channels");
+        }
+        refused(sepconv_builder_concat(b, ptr::null(), 0, &mut to), Shape, "concat: inputs");
+        refused(sepconv_builder_concat(b, &image, MAX, &mut to), BadArgument, "inputs: got");
+        for channels in [[4, 0], [2, 3], [MAX, 5]] {
+            let mut two = [image; 2];
+            refused(sepconv_builder_split(b, image, channels.as_ptr(), 2, two.as_mut_ptr()), Shape, "split: channels");
+        }
+        refused(sepconv_builder_split(b, image, [4].as_ptr(), MAX, &mut to), BadArgument, "channels: got");
+        refused(sepconv_builder_build(b, ptr::null(), 0, &mut graph), Shape, "graph: outputs");
+        refused(sepconv_builder_build(b, [image; 2].as_ptr(), 2, &mut graph), Shape, "the tensor twice");
+        refused(sepconv_builder_build(b, &image, MAX, &mut graph), BadArgument, "outputs: got");
+        // Nothing of it is in the way of a node of this name.
+        ok(sepconv_builder_max_pool(b, name, image, &three, &mut to));
+        refused(sepconv_builder_add(b, c"y".as_ptr(), image, other.tensor, nil, &mut to), Shape, "tensor: ");
+    }
+    assert!(graph.is_null(), "a call that was refused wrote");
+}
+
+#[test]
+fn networks_refuse_wrong_numbers() {
+    let mut graph = ptr::null_mut();
+    let digits = network(c"mobilenet_v1");
+    let flavor = |flavor: &CStr| sepconv_network { flavor: flavor.as_ptr(), ..digits };
+    // SAFETY: all that is pointed to is there.
+    unsafe {
+        for (network, part) in [
+            (network(c"lenet"), "network lenet: expected one of digits"),
+            (network(c""), "network : expected"),
+            (flavor(c"onnx"), "flavor onnx: expected one of torch"),
+            (flavor(c"caffe"), "flavor caffe: expected one of torch"),
+            (sepconv_network { width: -1.0, ..digits }, "width -1"),
+            (sepconv_network { width: 17.0, ..digits }, "width 17"),
+            (sepconv_network { width: f64::NAN, ..digits }, "width NaN"),
+            (sepconv_network { resolution: 8193, ..digits }, "resolution 8193"),
+            (sepconv_network { resolution: MAX, ..digits }, "1 to 8192 pixels"),
+            (sepconv_network { classes: (1 << 20) + 1, ..digits }, "classes 1048577"),
+            (sepconv_network { groups: 3, ..digits }, "groups 3: expected none"),
+            (sepconv_network { name: LATIN.as_ptr().cast(), ..digits }, "network.name: "),
+        ] {
+            refused(sepconv_graph_network(&network, &mut graph), BadArgument, part);
+        }
+        let load = |bytes: &[u8]| {
+            let mut graph = ptr::null_mut();
+            sepconv_graph_load(bytes.as_ptr(), bytes.len(), &mut graph)
+        };
+        refused(load(b""), Weights, "not a readable safetensors file");
+        refused(load(b"\xff\xff\xff\xff\xff\xff\xff\xff{}"), Weights, "not a readable safetensors file");
+        refused(load(b"\x02\0\0\0\0\0\0\0{}"), BadArgument, "not named in the file");
+        refused(sepconv_graph_load(b"".as_ptr(), MAX, &mut graph), BadArgument, "safetensors: got");
+    }
+    assert!(graph.is_null(), "a call that was refused wrote");
+}
+
+#[test]
+fn plans_refuse_wrong_numbers() {
+    let Right { graph, plan, floats, builder, tensor, .. } = &right();
+    let (mut to, nil) = (ptr::null_mut(), ptr::null());
+    let (none, defaults) = (unsupported(), ptr::null());
+    let zeros = sepconv_plan_options { isa: ptr::null(), batch: 0, fusion: 0, low_memory: 0 };
+    let array =
+        |name: &'static CStr, length| sepconv_named_array { name: name.as_ptr(), data: floats.as_ptr(), length };
+    // SAFETY: all that is pointed to is there, or must be refused.
+    unsafe {
+        for (options, status, part) in [
+            (sepconv_plan_options { isa: c"mmx".as_ptr(), ..zeros }, BadArgument, "unknown ISA"),
+            (sepconv_plan_options { isa: none.as_ptr(), ..zeros }, UnsupportedIsa, "cannot run here"),
+            (sepconv_plan_options { isa: LATIN.as_ptr().cast(), ..zeros }, BadArgument, "options.isa"),
+            (sepconv_plan_options { fusion: 2, ..zeros }, BadArgument, "options.fusion: got 2"),
+            (sepconv_plan_options { batch: 65537, ..zeros }, Shape, "batch"),
+            (sepconv_plan_options { batch: MAX, ..zeros }, Shape, "batch"),
+        ] {
+            refused(sepconv_plan_from_names(graph.0, nil, &options, &mut to), status, part);
+        }
+        let file = b"\x02\0\0\0\0\0\0\0{}";
+        refused(sepconv_plan_new(graph.0, file.as_ptr(), 10, nil, defaults, &mut to), Weights, "pw.weight");
+        refused(sepconv_plan_new(graph.0, file.as_ptr(), 9, nil, defaults, &mut to), Weights, "not a readable");
+        let arrays = |arrays: &[sepconv_named_array], status, part| {
+            let mut to = ptr::null_mut();
+            let made = sepconv_plan_from_arrays(graph.0, arrays.as_ptr(), arrays.len(), nil, defaults, &mut to);
+            refused(made, status, part);
+        };
+        let own = array(c"pw.weight", 20);
+        arrays(&[], Weights, "pw.weight");
+        arrays(&[array(c"pw.weight", 19)], Weights, "19 elements");
+        arrays(&[own, array(c"other.bias", 5)], Weights, "other.bias");
+        arrays(&[own, own], BadArgument, "got pw.weight twice");
+        arrays(&[array(c"pw.weight", MAX)], BadArgument, "arrays.data: got");
+        arrays(&[sepconv_named_array { data: nil.cast(), ..own }], NullArgument, "arrays.data: got NULL");
+        arrays(&[sepconv_named_array { name: nil.cast(), ..own }], NullArgument, "arrays.name: got NULL");
+        arrays(&[sepconv_named_array { data: [f32::NAN; 20].as_ptr(), ..own }], Weights, "NaN");
+        let made = sepconv_plan_from_arrays(graph.0, &own, MAX, nil, defaults, &mut to);
+        refused(made, BadArgument, "arrays: got");
+        refused(sepconv_plan_with_batch(plan.0, 65537, &mut to), Shape, "batch");
+
+        // A layer without a kernel, and more inputs than a run takes.
+        let (mut x, mut odd) = (*tensor, ptr::null_mut());
+        ok(sepconv_builder_depthwise(builder.0, c"dw".as_ptr(), x, &window(7, 1), &named(c"dw"), ptr::null(), &mut x));
+        ok(sepconv_builder_build(builder.0, &x, 1, &mut odd));
+        let odd = Handle(odd);
+        refused(sepconv_plan_from_names(odd.0, nil, defaults, &mut to), Shape, "dw: depthwise window");
+        let many = crate::common::builder();
+        let mut inputs = vec![*tensor; 65];
+        for (index, input) in inputs.iter_mut().enumerate() {
+            let name = std::ffi::CString::new(index.to_string()).unwrap();
+            let shape = sepconv_shape { height: 1, width: 1, channels: 1 };
+            ok(sepconv_builder_input(many.0, name.as_ptr(), shape, input));
+        }
+        let mut all = *tensor;
+        ok(sepconv_builder_concat(many.0, inputs.as_ptr(), 65, &mut all));
+        let many: Handle<sepconv_graph> = Handle::new(|place| sepconv_builder_build(many.0, &all, 1, place));
+        refused(sepconv_plan_from_names(many.0, nil, defaults, &mut to), BadArgument, "got 65 inputs");
+
+        let empty = sepconv_shape { height: 0, width: 0, channels: 0 };
+        let mut port = sepconv_port { name: ptr::null(), shape: empty };
+        refused(sepconv_plan_input(plan.0, 1, &mut port), BadArgument, "input 1, expected one of 1");
+        refused(sepconv_plan_output(plan.0, MAX, &mut port), BadArgument, "expected one of 1");
+        assert!(port.name.is_null() && to.is_null(), "a call that was refused wrote");
+    }
+}
+
+/// A plan with a workspace: a pointwise layer whose output is not the last.
+#[test]
+fn runs_of_plans_refuse_wrong_numbers() {
+    let graph = graph_of(&sepconv_network { classes: 5, ..network(c"digits") });
+    // SAFETY: all that is pointed to is there, or must be refused.
+    unsafe {
+        let options = sepconv_plan_options { isa: ptr::null(), batch: 2, fusion: 0, low_memory: 0 };
+        let plan: Handle<sepconv_plan> =
+            Handle::new(|place| sepconv_plan_from_names(graph.0, ptr::null(), &options, place));
+        let (images, mut memory) = (numbers(2 * 784, 1), workspace(&plan));
+        let (start, bytes) = (memory.as_mut_ptr().cast::<c_void>(), memory.len() * 4);
+        let mut logits = [0.0; 10];
+        let (input, output) = (batch(&images, 2, (28, 28, 1)), batch_mut(&mut logits, 2, (1, 1, 5)));
+        let run =
+            |start: *mut c_void, bytes, inputs: &[sepconv_batch], outputs: &[sepconv_batch_mut]| -> sepconv_status {
+                let (inputs, outputs) = ((inputs.as_ptr(), inputs.len()), (outputs.as_ptr(), outputs.len()));
+                sepconv_plan_run(plan.0, ptr::null(), start, bytes, inputs.0, inputs.1, outputs.0, outputs.1)
+            };
+        refused(run(start, bytes - 1, &[input], &[output]), Length, "workspace: got");
+        refused(run(start, 0, &[input], &[output]), Length, "workspace: got 0 bytes");
+        refused(run(ptr::null_mut(), bytes, &[input], &[output]), NullArgument, "workspace: got NULL");
+        refused(run(ptr::null_mut(), MAX, &[input], &[output]), NullArgument, "workspace: got NULL");
+        for odd in [1, 4, 32] {
+            refused(
+                run(start.wrapping_byte_add(odd), bytes, &[input], &[output]),
+                Misaligned,
+                "workspace: got the address",
+            );
+        }
+        refused(run(start, bytes, &[], &[output]), Shape, "inputs: got 0, expected 1");
+        refused(run(start, bytes, &[input; 2], &[output]), Shape, "inputs: got 2, expected 1");
+        refused(run(start, bytes, &[input], &[]), Shape, "outputs: got 0, expected 1");
+        refused(run(start, bytes, &[input; 65], &[output]), Shape, "inputs: got 65, expected at most 64");
+        refused(run(start, bytes, &[input], &[output; 65]), Shape, "outputs: got 65, expected at most 64");
+        let many = sepconv_plan_run(plan.0, ptr::null(), start, bytes, &input, MAX, &output, 1);
+        refused(many, BadArgument, "inputs: got");
+
+        let first = input.first;
+        let of = |first| sepconv_batch { first, ..input };
+        for (input, status, part) in [
+            (sepconv_batch { count: 1, ..input }, Shape, "1 images of 28x28x1"),
+            (sepconv_batch { count: 0, ..input }, Shape, "0 images"),
+            (sepconv_batch { count: 3, ..input }, Length, "input: got 1568 elements, expected at least 2352"),
+            (sepconv_batch { count: MAX, ..input }, Shape, "all addressable"),
+            (sepconv_batch { image_stride: 783, ..input }, Shape, "at least 784 from one to the next"),
+            (sepconv_batch { image_stride: 785, ..input }, Length, "expected at least 1569"),
+            (sepconv_batch { image_stride: MAX, ..input }, Shape, "all addressable"),
+            (of(sepconv_image { height: 27, ..first }), Shape, "input \"image\""),
+            (of(sepconv_image { channels: 0, ..first }), Shape, "input \"image\""),
+            (of(sepconv_image { width: MAX, ..first }), Shape, "fit the address space"),
+            (of(sepconv_image { length: 1567, ..first }), Length, "input: got 1567 elements"),
+            (of(sepconv_image { length: MAX, ..first }), BadArgument, "fit the address space"),
+            (of(sepconv_image { data: ptr::null(), ..first }), NullArgument, "input: got NULL"),
+            (
+                of(sepconv_image { data: first.data.wrapping_byte_add(2), ..first }),
+                Misaligned,
+                "input: got the address",
+            ),
+            (of(sepconv_image { data: start.cast(), ..first }), BadArgument, "input: lies in the workspace"),
+        ] {
+            refused(run(start, bytes, &[input], &[output]), status, part);
+        }
+        let first = output.first;
+        let of = |first| sepconv_batch_mut { first, ..output };
+        for (output, status, part) in [
+            (sepconv_batch_mut { count: 1, ..output }, Shape, "1 images of 1x1x5"),
+            (sepconv_batch_mut { image_stride: 4, ..output }, Shape, "at least 5 from one to the next"),
+            (of(sepconv_image_mut { channels: 4, ..first }), Shape, "output \"fc_16\""),
+            (of(sepconv_image_mut { length: 9, ..first }), Length, "output: got 9 elements"),
+            (of(sepconv_image_mut { data: ptr::null_mut(), ..first }), NullArgument, "output: got NULL"),
+            (of(sepconv_image_mut { data: start.cast(), ..first }), BadArgument, "output: lies in the workspace"),
+        ] {
+            refused(run(start, bytes, &[input], &[output]), status, part);
+        }
+        assert_eq!(logits, [0.0; 10], "a run that was refused wrote");
+        ok(run(start, bytes, &[input], &[output]));
+    }
+}
