@@ -1,5 +1,6 @@
 //! Arguments that nobody should give: each is an error or a result, never a panic, an abort or an endless loop.
 
+use sepconv::graph::Builder;
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::ops::{
     Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Pointwise, PointwiseParams, add, average_pool, clamp,
@@ -203,6 +204,11 @@ fn windows_beyond_reason_are_refused() {
         let error = unfit(ConvParams::new(1, 0, window));
         assert!(error.contains("1 to 32768"), "{error}");
     }
+    for (inputs, outputs, groups) in [(0, 0, MAX), (1 << 40, 0, 1 << 40), (4, 4, 0), (4, 4, MAX)] {
+        let params = PointwiseParams { groups, ..PointwiseParams::new(inputs, outputs) };
+        let error = Pointwise::new(kernels, params, 4, &[], &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("pointwise groups: got {groups}")), "{error}");
+    }
     let dilated = unfit(ConvParams::new(1, 0, Window::square(3).dilation(2)));
     assert!(dilated.contains("no dilation"), "{dilated}");
     let packed = Depthwise::new(
@@ -267,4 +273,16 @@ fn a_graph_has_no_other_nodes_than_its_own() {
     for none in ["", "image", "fc", "fc_16 ", "FC_16"] {
         assert!(graph.node(none).is_none(), "{none}");
     }
+}
+
+/// A tensor of which nobody could list the channels stands beside one in pieces.
+#[test]
+fn more_channels_than_can_be_listed() {
+    let mut net = Builder::new();
+    let huge = net.input("huge", Shape::new(1, 1, 1 << 40)).unwrap();
+    let small = net.input("small", Shape::new(1, 1, 2)).unwrap();
+    let pooled = net.max_pool("pooled", huge, Window::PIXEL).unwrap();
+    let twice = net.concat(&[small, small]).unwrap();
+    let graph = net.build(&[twice, pooled]).unwrap();
+    assert_eq!(graph.outputs().map(|(_, shape)| shape.channels).collect::<Vec<_>>(), [4, 1 << 40]);
 }

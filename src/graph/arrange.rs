@@ -9,14 +9,18 @@ use super::value::{Origin, Value};
 /// A channel as the network counts it.
 type Channel = (Origin, usize);
 
-/// The most channels of a tensor that are kept account of one by one.
+/// The most channels of a concatenation or a shuffle, whose runs may be as many.
 pub(super) const MOST_ORDERED: usize = 1 << 20;
+/// The most channels of all tensors of a graph that are kept account of one by one.
+const MOST_LISTED: usize = 16 * MOST_ORDERED;
 
 /// Chooses the order of the output channels of every layer whose readers take them in pieces, and the order in which each node
 /// reads. The values of the graph stay what they are.
 pub(super) fn arrange(graph: &mut Graph) {
     let whole = graph.values.iter().all(|value| value.runs.len() == 1);
-    if whole || graph.values.iter().any(|value| value.shape.channels > MOST_ORDERED) {
+    // Channels are listed value by value.
+    let listed = graph.values.iter().map(|value| value.shape.channels).fold(0, usize::saturating_add);
+    if whole || listed > MOST_LISTED {
         return;
     }
     // What nodes write is in the order of the network so far.

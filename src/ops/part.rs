@@ -150,5 +150,7 @@ pub(super) fn expect_length(what: &str, got: usize, shape: &[usize]) -> Result<(
 pub(crate) fn cut(count: usize, unit: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let units = count.div_ceil(unit);
     let parts = parts.min(units).max(1);
-    (0..parts).map(move |part| units * part / parts * unit..(units * (part + 1) / parts * unit).min(count))
+    // As `units * part / parts`, whose product may be more than fits.
+    let bound = move |part: usize| (units / parts * part + units % parts * part / parts) * unit;
+    (0..parts).map(move |part| bound(part)..bound(part + 1).min(count))
 }

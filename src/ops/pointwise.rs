@@ -54,7 +54,9 @@ impl PointwiseParams {
     /// Inputs and outputs of a group; an error where the groups do not divide them.
     fn of_group(&self) -> Result<(usize, usize)> {
         let PointwiseParams { inputs, outputs, groups, .. } = *self;
-        if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+        // Every number divides 0, and each group takes room.
+        let divides = groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups);
+        if !divides || groups > outputs.max(1) {
             let expected = format!("a divisor of {inputs} inputs and {outputs} outputs");
             return Err(Error::shape("pointwise groups", groups, expected));
         }
