@@ -355,8 +355,7 @@ pub unsafe extern "C" fn sepconv_plan_run(
             expect_apart("output", &batch.first.read(), span)?;
         }
         let (inputs, outputs) = (Inputs::Batches(&read), Outputs::Batches(&mut written));
-        plan.run(threads.parallel(), &mut Workspace::over(workspace), inputs, outputs)?;
-        threads.finish()
+        Ok(plan.run(threads.parallel(), &mut Workspace::over(workspace), inputs, outputs)?)
     })
 }
 

@@ -124,11 +124,16 @@ pub(super) fn guard(call: impl FnOnce() -> Checked<()>) -> sepconv_status {
 
 /// The failure that a panic is.
 fn panicked(panic: Box<dyn Any + Send>) -> Failure {
+    Failure::new(sepconv_status::Panicked, format!("the library panicked: {}", text_of(panic)))
+}
+
+/// What a panic said; nothing where it was no text.
+pub(super) fn text_of(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     // What its drop does, nobody knows.
     std::mem::forget(panic);
-    Failure::new(sepconv_status::Panicked, format!("the library panicked: {text}"))
+    text
 }
 
 #[cfg(test)]
