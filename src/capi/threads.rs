@@ -7,24 +7,28 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::yield_now;
 
-use super::pointer::optional;
-use super::status::{Checked, Failure, sepconv_status, text_of};
+use super::pointer::{null, optional};
+use super::status::{Checked, text_of};
 use crate::parallel::{Parallel, Serial};
 
 /// One task: to be called with `argument` as it was given.
 pub type sepconv_task = Option<unsafe extern "C" fn(argument: *mut c_void, index: usize)>;
 
 /// The caller's threads. The library starts none of its own; where a pointer to these is null, the calling thread does
-/// everything.
+/// everything. Any number of runs at the same time may share one of these, where its functions allow it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct sepconv_threads {
     /// Handed to both functions.
     pub context: *mut c_void,
-    /// How many threads there are, the calling one among them: a plan is cut for as many. Asked when a plan is made.
+    /// How many threads there are, the calling one among them: a plan is cut for as many. Asked when a plan is made; 0 is
+    /// taken as 1, more than 65536 as 65536.
     pub count: Option<unsafe extern "C" fn(context: *mut c_void) -> usize>,
-    /// Calls `task(argument, 0)` to `task(argument, tasks - 1)`, each once, in any order, on any threads, and returns when
-    /// all have returned. It must neither throw nor call `task` later. Which thread runs a task never changes a bit.
+    /// Calls `task(argument, 0)` to `task(argument, tasks - 1)`, each once, in any order, on any threads. Every call of
+    /// `task` must have returned before this returns: `argument` is memory that is used after its end by a later one. It
+    /// must not be left by a C++ exception or by `longjmp`. It is called many times a run, one after the other, on the
+    /// thread that called `sepconv_plan_run`; two runs at the same time that share these threads are in it at the same
+    /// time. Which thread runs a task never changes a bit.
     pub parallel_for:
         Option<unsafe extern "C" fn(context: *mut c_void, tasks: usize, task: sepconv_task, argument: *mut c_void)>,
 }
@@ -55,11 +59,10 @@ impl Threads {
         let Some(&sepconv_threads { context, count, parallel_for }) = (unsafe { optional(pointer, "threads") })? else {
             return Ok(Threads::Serial);
         };
-        let missing = |what| Failure::new(sepconv_status::NullArgument, format!("threads.{what}: got NULL"));
         Ok(Threads::Caller(Caller {
             context,
-            count: count.ok_or_else(|| missing("count"))?,
-            parallel_for: parallel_for.ok_or_else(|| missing("parallel_for"))?,
+            count: count.ok_or_else(|| null("threads.count", "a function"))?,
+            parallel_for: parallel_for.ok_or_else(|| null("threads.parallel_for", "a function"))?,
         }))
     }
 
@@ -143,7 +146,7 @@ mod tests {
     use std::ptr;
 
     use super::*;
-    use crate::capi::status::{guard, sepconv_last_message};
+    use crate::capi::status::{guard, sepconv_last_message, sepconv_status};
 
     unsafe extern "C" fn two(_: *mut c_void) -> usize {
         2
