@@ -96,8 +96,8 @@ typedef struct sepconv_builder sepconv_builder;
 // the same graph at the same time.
 typedef struct sepconv_graph sepconv_graph;
 
-// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at
-// the same time, each to an output of its own.
+// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at the
+// same time, each to an output of its own.
 typedef struct sepconv_layer sepconv_layer;
 
 // A graph with its weights packed for the kernels of one ISA. Any number of threads may run the same plan at the same time,

@@ -15,8 +15,8 @@ use crate::ops::{Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Part, P
 use crate::tensor::buffer::collect;
 use crate::tensor::{Shape, View, ViewMut};
 
-/// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at
-/// the same time, each to an output of its own.
+/// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at the
+/// same time, each to an output of its own.
 pub struct sepconv_layer {
     _private: (),
 }
