@@ -115,8 +115,11 @@ aarch64:
 benches:
     cargo bench --no-run
 
-# The C interface: its tests, and the C examples with the static and the shared library.
+# The C interface: its lints, docs and tests, and the C examples with the static and the shared library.
 capi:
+    cargo clippy --features capi --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
+    cargo test --release --features capi --lib capi::
     cargo test --release --features capi --test capi
     for kind in staticlib cdylib; do cargo rustc --release --lib --features capi --crate-type "$kind"; done
     mkdir -p target/c

@@ -7,7 +7,16 @@
  * A pointer may be null only where a function says so. Text is UTF-8. Beyond that, memory must be as large as the
  * argument beside it says. Results are written through the last pointers, and only with SEPCONV_STATUS_OK.
  *
- * Equal arguments give equal bits on every ISA, and on any number of threads.
+ * A handle that was freed must not be passed again; it is found by luck at best. Nothing may use a handle while it is
+ * freed.
+ *
+ * Equal arguments give equal bits on every ISA, and on any number of threads, where every thread that calls or runs a
+ * task has the default floating-point environment: rounding to nearest, neither FTZ nor DAZ. On a CPU without FMA the
+ * ISA "portable" may give others.
+ *
+ * Limits: windows have sizes, strides and dilations of 1 to 32768, other strides of layers are 1 to 32768; a layer has at
+ * most 2^24 outputs; what is concatenated or shuffled has at most 2^20 channels; a plan has at most 64 inputs and 64
+ * outputs, and 65536 images a run.
  */
 
 #ifndef SEPCONV_H
@@ -32,11 +41,15 @@ typedef enum {
   // A pointer is not aligned: to 4 bytes for floats, to the type for structs, to `SEPCONV_WORKSPACE_ALIGNMENT` for a
   // workspace.
   SEPCONV_STATUS_MISALIGNED = 2,
-  // A number is out of range, a name is unknown, text is not UTF-8, or memory overlaps.
+  // A name is unknown, text is not UTF-8, a number is none of an enum or no index, bounds of a clamp are crossed or NaN,
+  // `sepconv_network` has a number out of range, two arguments exclude each other, a plan has too many inputs or
+  // outputs, an array is larger than the address space, or an image lies in the workspace. No other overlap is found.
   SEPCONV_STATUS_BAD_ARGUMENT = 3,
   // An array of a layer has another length, or an image or a workspace is shorter, than its sizes say.
   SEPCONV_STATUS_LENGTH = 4,
-  // Shapes that belong together differ, a window does not fit, or a builder's call makes no node.
+  // Shapes or counts that belong together differ; a window does not fit; a size, a stride, a number of groups or of
+  // images is out of range; or a builder's call makes no node: its name is empty or used, an array has another length,
+  // a tensor is another builder's, epsilon or slope is out of range.
   SEPCONV_STATUS_SHAPE = 5,
   // This CPU or this build lacks the ISA.
   SEPCONV_STATUS_UNSUPPORTED_ISA = 6,
@@ -44,7 +57,8 @@ typedef enum {
   SEPCONV_STATUS_WEIGHTS = 7,
   // There is no room in memory.
   SEPCONV_STATUS_MEMORY = 8,
-  // A handle is of another kind, was freed, or is none.
+  // A handle is of another kind, or is none. A handle that was freed must not be passed again: it is found by luck at
+  // best.
   SEPCONV_STATUS_NOT_A_HANDLE = 9,
   // A defect of the library: it panicked. Never for wrong arguments.
   SEPCONV_STATUS_PANICKED = 10,
@@ -75,18 +89,19 @@ typedef enum {
   SEPCONV_FUSION_OFF = 1,
 } sepconv_fusion;
 
-// Builds a graph. One thread may use it at a time.
+// Builds a graph. Only one thread at a time may use a builder.
 typedef struct sepconv_builder sepconv_builder;
 
-// What a network computes, without weights (but for arrays that its builder was given). Any number of threads may read one
-// at a time.
+// What a network computes, without weights (but for arrays that its builder was given). Any number of threads may use
+// the same graph at the same time.
 typedef struct sepconv_graph sepconv_graph;
 
-// A convolution with its weights packed for one kernel. Any number of threads may run one at a time.
+// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at the
+// same time, each to an output of its own.
 typedef struct sepconv_layer sepconv_layer;
 
-// A graph with its weights packed for the kernels of one ISA. Any number of threads may run one at a time, each with a
-// workspace of its own.
+// A graph with its weights packed for the kernels of one ISA. Any number of threads may run the same plan at the same time,
+// each with a workspace and outputs of its own.
 typedef struct sepconv_plan sepconv_plan;
 
 // A tensor of a builder: what its calls give and take. Any number of nodes may read one.
@@ -133,7 +148,7 @@ typedef struct {
   size_t inputs;
   // Output channels.
   size_t outputs;
-  // Input rows and pixels from one that is read to the next; at least 1.
+  // Input rows and pixels from one that is read to the next: 1 to 32768.
   size_t stride;
   // Equal slices of the channels, each convolved by itself; 1, or a divisor of inputs and outputs.
   size_t groups;
@@ -158,17 +173,17 @@ typedef struct {
 // A window that moves over an image. A tap that falls on padding is skipped, never multiplied by zero.
 // `sepconv_window_symmetric` and `sepconv_window_same` make the usual ones.
 typedef struct {
-  // Rows of taps.
+  // Rows of taps: 1 to 32768.
   size_t height;
-  // Taps in a row.
+  // Taps in a row: 1 to 32768.
   size_t width;
-  // Input rows from one window to the next; at least 1.
+  // Input rows from one window to the next: 1 to 32768.
   size_t stride_rows;
-  // Input pixels from one window to the next; at least 1.
+  // Input pixels from one window to the next: 1 to 32768.
   size_t stride_columns;
-  // Input rows from one tap to the next; at least 1.
+  // Input rows from one tap to the next: 1 to 32768.
   size_t dilation_rows;
-  // Input pixels from one tap to the next; at least 1.
+  // Input pixels from one tap to the next: 1 to 32768.
   size_t dilation_columns;
   // Missing rows above the image.
   size_t pad_top;
@@ -239,7 +254,7 @@ typedef struct {
 } sepconv_image_mut;
 
 // The parameters of a node with weights: by name in the source of weights, or as arrays, which are copied. A struct of
-// zeros has none of them.
+// zeros has none of them. What would be ignored is refused.
 typedef struct {
   // The weights are `NAME.weight`; null where they are arrays, or there are none.
   const char *name;
@@ -247,11 +262,11 @@ typedef struct {
   int has_bias;
   // Outputs x inputs of a group x rows x columns floats, where `name` is null.
   const float *weights;
-  // How many there are.
+  // How many there are; 0 where `weights` is null.
   size_t weights_length;
-  // A float an output, with `weights`; null for zeros.
+  // A float an output, only beside `weights`; null for zeros.
   const float *bias;
-  // How many there are.
+  // How many there are; 0 where `bias` is null.
   size_t bias_length;
   // The batch normalisation after it, which is folded into the weights, is `NORM.weight`, `NORM.bias`,
   // `NORM.running_mean`, `NORM.running_var`; null where it is arrays, or there is none.
@@ -265,7 +280,7 @@ typedef struct {
   const float *mean;
   // See `scale`.
   const float *variance;
-  // Outputs.
+  // Outputs; 0 where these four are null, as they are where `norm` is not.
   size_t norm_length;
   // What is added to the variance: 0 or more, below 1.
   double epsilon;
@@ -275,14 +290,18 @@ typedef struct {
 typedef void (*sepconv_task)(void *argument, size_t index);
 
 // The caller's threads. The library starts none of its own; where a pointer to these is null, the calling thread does
-// everything.
+// everything. Any number of runs at the same time may share one of these, where its functions allow it.
 typedef struct {
   // Handed to both functions.
   void *context;
-  // How many threads there are, the calling one among them: a plan is cut for as many. Asked when a plan is made.
+  // How many threads there are, the calling one among them: a plan is cut for as many. Asked when a plan is made; 0 is
+  // taken as 1, more than 65536 as 65536.
   size_t (*count)(void *context);
-  // Calls `task(argument, 0)` to `task(argument, tasks - 1)`, each once, in any order, on any threads, and returns when
-  // all have returned. It must neither throw nor call `task` later. Which thread runs a task never changes a bit.
+  // Calls `task(argument, 0)` to `task(argument, tasks - 1)`, each once, in any order, on any threads. Every call of
+  // `task` must have returned before this returns: `argument` is memory that is used after its end by a later one. It
+  // must not be left by a C++ exception or by `longjmp`. It is called many times a run, one after the other, on the
+  // thread that called `sepconv_plan_run`; two runs at the same time that share these threads are in it at the same
+  // time. Which thread runs a task never changes a bit.
   void (*parallel_for)(void *context, size_t tasks, sepconv_task task, void *argument);
 } sepconv_threads;
 
@@ -357,7 +376,8 @@ sepconv_status sepconv_builder_build(const sepconv_builder *builder,
 sepconv_status sepconv_builder_shape(const sepconv_builder *builder, sepconv_tensor tensor, sepconv_shape *shape);
 
 // Writes an input of the graph: images of `shape`, which holds at least one element. Here and in the calls below names are
-// the caller's, each used once; a call that is refused changes nothing, and its message begins with the name.
+// the caller's, each used once; a call that is refused changes nothing. Where the node is what is wrong, not a pointer or
+// an argument by itself, the message begins with the node's name.
 sepconv_status sepconv_builder_input(sepconv_builder *builder,
                                      const char *name,
                                      sepconv_shape shape,
@@ -635,8 +655,9 @@ sepconv_status sepconv_plan_workspace_bytes(const sepconv_plan *plan, size_t *by
 
 // Runs a plan on the caller's threads (null: the calling one) in the caller's memory: `workspace` is at a multiple of
 // `SEPCONV_WORKSPACE_ALIGNMENT` bytes and holds at least `sepconv_plan_workspace_bytes`; its contents do not matter before
-// and after. `inputs` and `outputs` are one batch for each of the plan's, of as many images as it was made for. Outputs
-// must overlap neither inputs nor each other.
+// and after, and it may be null where that is 0 bytes. `inputs` and `outputs` are one batch for each of the plan's, of as
+// many images as it was made for. Outputs must overlap neither inputs nor each other, which is not found; inputs and
+// outputs in the workspace are.
 //
 // Allocates nothing, unless it fails. An error, before anything is computed, where a count or a shape is not the plan's, or
 // memory is too small.

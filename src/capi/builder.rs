@@ -1,17 +1,19 @@
 //! Builders: their handle, and the calls that make no node.
 
 use std::ffi::c_char;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::graph::{Held as GraphHeld, sepconv_graph};
 use super::handle::{self, Opaque};
-use super::pointer::{array, check, check_count, place, text};
+use super::pointer::{array, check_count, place, text};
 use super::status::{Checked, guard, sepconv_status};
 use super::types::sepconv_shape;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Tensor};
+use crate::tensor::buffer::room;
 
-/// Builds a graph. One thread may use it at a time.
+/// Builds a graph. Only one thread at a time may use a builder.
 pub struct sepconv_builder {
     _private: (),
 }
@@ -41,17 +43,22 @@ pub struct sepconv_tensor {
 }
 
 impl Held {
-    /// The tensor that the caller calls `tensor`.
-    pub fn tensor(&self, tensor: sepconv_tensor) -> Checked<Tensor> {
+    /// The tensor that the caller calls `tensor`, and that is its argument `what`.
+    pub fn tensor(&self, tensor: sepconv_tensor, what: impl Display) -> Checked<Tensor> {
         let known = self.tensors.get(tensor.index).filter(|_| tensor.builder == self.id);
         known.copied().ok_or_else(|| {
-            Error::shape(
-                "tensor",
-                format!("number {} of builder {}", tensor.index, tensor.builder),
-                "one of this builder",
-            )
-            .into()
+            let got = format!("tensor {} of builder {}", tensor.index, tensor.builder);
+            Error::shape(what.to_string(), got, "one of this builder").into()
         })
+    }
+
+    /// The same of several.
+    fn all(&self, tensors: &[sepconv_tensor], what: &str) -> Checked<Vec<Tensor>> {
+        let mut all = room(what, tensors.len())?;
+        for (at, &tensor) in tensors.iter().enumerate() {
+            all.push(self.tensor(tensor, format_args!("{what}[{at}]"))?);
+        }
+        Ok(all)
     }
 
     /// What the caller calls `tensor`.
@@ -112,7 +119,7 @@ pub unsafe extern "C" fn sepconv_builder_build(
     guard(|| unsafe {
         let (held, graph) = (handle::get(builder)?, place(graph, "graph")?);
         let outputs = array(outputs, count, "outputs")?;
-        let outputs = outputs.iter().map(|&tensor| held.tensor(tensor)).collect::<Checked<Vec<_>>>()?;
+        let outputs = held.all(outputs, "outputs")?;
         graph.write(handle::new(GraphHeld::Built(held.builder.copy().build(&outputs)?)));
         Ok(())
     })
@@ -128,13 +135,14 @@ pub unsafe extern "C" fn sepconv_builder_shape(
     // SAFETY: by the contract of the interface.
     guard(|| unsafe {
         let (held, shape) = (handle::get(builder)?, place(shape, "shape")?);
-        shape.write(held.builder.shape(held.tensor(tensor)?)?.into());
+        shape.write(held.builder.shape(held.tensor(tensor, "tensor")?)?.into());
         Ok(())
     })
 }
 
 /// Writes an input of the graph: images of `shape`, which holds at least one element. Here and in the calls below names are
-/// the caller's, each used once; a call that is refused changes nothing, and its message begins with the name.
+/// the caller's, each used once; a call that is refused changes nothing. Where the node is what is wrong, not a pointer or
+/// an argument by itself, the message begins with the node's name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sepconv_builder_input(
     builder: *mut sepconv_builder,
@@ -158,7 +166,7 @@ pub unsafe extern "C" fn sepconv_builder_slice(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let input = held.tensor(input)?;
+            let input = held.tensor(input, "input")?;
             Ok(held.builder.slice(input, first..first.saturating_add(count)))
         })
     }
@@ -177,9 +185,9 @@ pub unsafe extern "C" fn sepconv_builder_split(
     // SAFETY: by the contract of the interface.
     guard(|| unsafe {
         let (held, channels) = (handle::get_mut(builder)?, array(channels, count, "channels")?);
-        check(outputs, "outputs")?;
+        let outputs = place(outputs, "outputs")?;
         check_count(outputs, count, "outputs")?;
-        let tensor = held.tensor(input)?;
+        let tensor = held.tensor(input, "input")?;
         for (at, slice) in held.builder.split(tensor, channels)?.into_iter().enumerate() {
             outputs.add(at).write(held.give(slice));
         }
@@ -200,7 +208,7 @@ pub unsafe extern "C" fn sepconv_builder_concat(
     unsafe {
         call(builder, output, |held| {
             let inputs = array(inputs, count, "inputs")?;
-            let inputs = inputs.iter().map(|&tensor| held.tensor(tensor)).collect::<Checked<Vec<_>>>()?;
+            let inputs = held.all(inputs, "inputs")?;
             Ok(held.builder.concat(&inputs))
         })
     }
@@ -218,7 +226,7 @@ pub unsafe extern "C" fn sepconv_builder_shuffle(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let input = held.tensor(input)?;
+            let input = held.tensor(input, "input")?;
             Ok(held.builder.shuffle(input, groups))
         })
     }

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 
 use super::handle::{self, Opaque};
-use super::pointer::{array, check, optional_text, place, read, text};
+use super::pointer::{array, check, optional_place, optional_text, place, read, text};
 use super::status::{Checked, guard, sepconv_status};
 use crate::error::Result;
 use crate::graph::Graph;
@@ -12,8 +12,8 @@ use crate::parallel::Parallel;
 use crate::plan::{Options, Plan};
 use crate::weights::Weights;
 
-/// What a network computes, without weights (but for arrays that its builder was given). Any number of threads may read one
-/// at a time.
+/// What a network computes, without weights (but for arrays that its builder was given). Any number of threads may use
+/// the same graph at the same time.
 pub struct sepconv_graph {
     _private: (),
 }
@@ -136,9 +136,7 @@ pub unsafe extern "C" fn sepconv_graph_size(
     // SAFETY: by the contract of the interface.
     guard(|| unsafe {
         let graph = handle::get(graph)?.graph();
-        let place_of =
-            |pointer: *mut u64, what| if pointer.is_null() { Ok(None) } else { place(pointer, what).map(Some) };
-        let (macs, parameters) = (place_of(macs, "macs")?, place_of(parameters, "parameters")?);
+        let (macs, parameters) = (optional_place(macs, "macs")?, optional_place(parameters, "parameters")?);
         if let Some(macs) = macs {
             macs.write(graph.macs());
         }
@@ -154,7 +152,7 @@ pub unsafe extern "C" fn sepconv_graph_size(
 /// # Safety
 /// By the contract of the interface.
 pub(super) unsafe fn bytes<'a>(safetensors: *const u8, length: usize) -> Checked<&'a [u8]> {
-    check(safetensors, "safetensors")?;
+    check(safetensors, "safetensors", "the bytes of a file")?;
     // SAFETY: by this function's own contract.
     unsafe { array(safetensors, length, "safetensors") }
 }

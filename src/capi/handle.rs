@@ -8,8 +8,8 @@ use super::status::{Checked, Failure, sepconv_status};
 
 /// A type of handles.
 pub(super) trait Opaque {
-    /// What a handle stands for.
-    type Held;
+    /// What a handle stands for: any thread may use it, and free it.
+    type Held: Send + Sync;
     /// The word at its start.
     const MAGIC: u64;
     /// What messages call it.
@@ -19,7 +19,7 @@ pub(super) trait Opaque {
 /// The memory of a handle.
 #[repr(C)]
 struct Memory<T> {
-    /// That of the type, until it is freed.
+    /// That of the type; 0 once it is freed, for as long as nothing else is written there.
     magic: AtomicU64,
     value: T,
 }
@@ -35,13 +35,14 @@ pub(super) fn new<H: Opaque>(value: H::Held) -> *mut H {
 /// Where it is neither null nor misaligned, eight bytes must be readable there.
 unsafe fn magic<'a, H: Opaque>(handle: *const H) -> Checked<&'a AtomicU64> {
     let memory = handle.cast::<Memory<H::Held>>();
-    check(memory, H::NAME)?;
+    check(memory, H::NAME, "a handle")?;
     // SAFETY: by this function's own contract; the word is the first field.
     Ok(unsafe { &*ptr::addr_of!((*memory).magic) })
 }
 
 fn none<H: Opaque>() -> Failure {
-    let message = format!("{}: got the address of something else, or of one that was freed", H::NAME);
+    let message =
+        format!("{}: got the address of something else, or of one that was freed, expected a handle", H::NAME);
     Failure::new(sepconv_status::NotAHandle, message)
 }
 
@@ -82,7 +83,8 @@ pub(super) unsafe fn free<H: Opaque>(handle: *mut H) -> Checked<()> {
     }
     // SAFETY: by this function's own contract.
     let magic = unsafe { magic(handle) }?;
-    // Of two threads that free it one has it.
+    // A second free is found by luck: while the memory keeps the word. Of two threads that free one handle at the same time
+    // the slower may read memory that is another's by then.
     if magic.compare_exchange(H::MAGIC, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return Err(none::<H>());
     }

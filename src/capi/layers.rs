@@ -15,7 +15,8 @@ use crate::ops::{Conv, ConvParams, Depthwise, DepthwiseParams, Epilogue, Part, P
 use crate::tensor::buffer::collect;
 use crate::tensor::{Shape, View, ViewMut};
 
-/// A convolution with its weights packed for one kernel. Any number of threads may run one at a time.
+/// A convolution with its weights packed for one kernel. Any number of threads may run the same layer at the
+/// same time, each to an output of its own.
 pub struct sepconv_layer {
     _private: (),
 }
@@ -72,7 +73,7 @@ pub struct sepconv_pointwise {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
-    /// Input rows and pixels from one that is read to the next; at least 1.
+    /// Input rows and pixels from one that is read to the next: 1 to 32768.
     pub stride: usize,
     /// Equal slices of the channels, each convolved by itself; 1, or a divisor of inputs and outputs.
     pub groups: usize,

@@ -34,7 +34,7 @@ pub unsafe extern "C" fn sepconv_builder_conv(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let window = read(window, "window")?.window();
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.conv(name, input, outputs, window, layer))
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn sepconv_builder_depthwise(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let window = read(window, "window")?.window();
             let channels = held.builder.shape(input)?.channels;
             let layer = read(parameters, "parameters")?.layer(channels, clamp)?;
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn sepconv_builder_pointwise(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.grouped_pointwise(name, input, outputs, groups, layer))
         })
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn sepconv_builder_fully_connected(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.fully_connected(name, input, outputs, layer))
         })
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn sepconv_builder_flattened(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let order = match order {
                 0 => Flatten::ChannelsFirst,
                 1 => Flatten::ChannelsLast,
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn sepconv_builder_leaky_norm(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let layer = read(parameters, "parameters")?.layer(0, clamp)?;
             Ok(held.builder.leaky_norm(name, input, slope, layer))
         })
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn sepconv_builder_add(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, a, b) = (text(name, "name")?, held.tensor(a)?, held.tensor(b)?);
+            let (name, a, b) = (text(name, "name")?, held.tensor(a, "a")?, held.tensor(b, "b")?);
             Ok(held.builder.add(name, a, b, read_clamp(clamp)?))
         })
     }
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn sepconv_builder_clamp(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             read(clamp, "clamp")?;
             Ok(held.builder.clamp(name, input, read_clamp(clamp)?))
         })
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn sepconv_builder_max_pool(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             Ok(held.builder.max_pool(name, input, read(window, "window")?.window()))
         })
     }
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn sepconv_builder_average_pool(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             let window = read(window, "window")?.window();
             Ok(held.builder.average_pool(name, input, window, count_padding != 0))
         })
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn sepconv_builder_global_average_pool(
     // SAFETY: by the contract of the interface.
     unsafe {
         call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input)?);
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
             Ok(held.builder.global_average_pool(name, input))
         })
     }

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::fmt::Write;
 use std::slice;
 
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
 
 use super::graph::{bytes, sepconv_graph};
 use super::handle::{self, Opaque};
 use super::library;
-use super::pointer::{array, check, optional, optional_text, place, text};
+use super::pointer::{array, check, optional, optional_place, optional_text, place, text};
 use super::status::{Checked, Failure, guard, sepconv_status};
 use super::threads::{Threads, sepconv_threads};
 use super::types::{expect_apart, sepconv_batch, sepconv_batch_mut, sepconv_shape};
@@ -19,8 +20,8 @@ use crate::plan::{Fusion, Inputs, Options, Outputs, Plan, Workspace};
 use crate::tensor::{Batch, BatchMut, Shape};
 use crate::weights::{HashWeights, SafetensorsWeights, Weights};
 
-/// A graph with its weights packed for the kernels of one ISA. Any number of threads may run one at a time, each with a
-/// workspace of its own.
+/// A graph with its weights packed for the kernels of one ISA. Any number of threads may run the same plan at the same time,
+/// each with a workspace and outputs of its own.
 pub struct sepconv_plan {
     _private: (),
 }
@@ -195,10 +196,11 @@ pub unsafe extern "C" fn sepconv_plan_from_arrays(
     // SAFETY: by the contract of the interface.
     let weights = || unsafe {
         let mut named = BTreeMap::new();
-        for given in array(arrays, count, "arrays")? {
-            let name = text(given.name, "arrays.name")?;
-            if named.insert(name, array(given.data, given.length, "arrays.data")?).is_some() {
-                return Err(Failure::bad(format!("arrays: got {name} twice, expected each name once")));
+        for (at, given) in array(arrays, count, "arrays")?.iter().enumerate() {
+            let name = text(given.name, &format!("arrays[{at}].name"))?;
+            let data = array(given.data, given.length, &format!("arrays[{at}].data"))?;
+            if named.insert(name, data).is_some() {
+                return Err(Failure::bad(format!("arrays[{at}].name: got {name} again, expected each name once")));
             }
         }
         Ok(Arrays(named))
@@ -252,12 +254,12 @@ pub unsafe extern "C" fn sepconv_plan_counts(
     // SAFETY: by the contract of the interface.
     guard(|| unsafe {
         let held = handle::get(plan)?;
-        for (pointer, count, what) in [(inputs, held.inputs.len(), "inputs"), (outputs, held.outputs.len(), "outputs")]
-        {
-            if !pointer.is_null() {
-                check(pointer, what)?;
-                pointer.write(count);
-            }
+        let (inputs, outputs) = (optional_place(inputs, "inputs")?, optional_place(outputs, "outputs")?);
+        if let Some(inputs) = inputs {
+            inputs.write(held.inputs.len());
+        }
+        if let Some(outputs) = outputs {
+            outputs.write(held.outputs.len());
         }
         Ok(())
     })
@@ -268,12 +270,11 @@ pub unsafe extern "C" fn sepconv_plan_counts(
 /// # Safety
 /// By the contract of the interface.
 unsafe fn port(ports: &[(CString, Shape)], index: usize, what: &str, port: *mut sepconv_port) -> Checked<()> {
-    // SAFETY: by this function's own contract.
-    let place = unsafe { place(port, what) }?;
-    let count = ports.len();
+    let (place, count) = (place(port, what)?, ports.len());
     let (name, shape) =
         ports.get(index).ok_or_else(|| Failure::bad(format!("index: got {what} {index}, expected one of {count}")))?;
-    place.write(sepconv_port { name: name.as_ptr(), shape: (*shape).into() });
+    // SAFETY: by this function's own contract.
+    unsafe { place.write(sepconv_port { name: name.as_ptr(), shape: (*shape).into() }) };
     Ok(())
 }
 
@@ -323,8 +324,9 @@ pub unsafe extern "C" fn sepconv_plan_workspace_bytes(plan: *const sepconv_plan,
 
 /// Runs a plan on the caller's threads (null: the calling one) in the caller's memory: `workspace` is at a multiple of
 /// `SEPCONV_WORKSPACE_ALIGNMENT` bytes and holds at least `sepconv_plan_workspace_bytes`; its contents do not matter before
-/// and after. `inputs` and `outputs` are one batch for each of the plan's, of as many images as it was made for. Outputs
-/// must overlap neither inputs nor each other.
+/// and after, and it may be null where that is 0 bytes. `inputs` and `outputs` are one batch for each of the plan's, of as
+/// many images as it was made for. Outputs must overlap neither inputs nor each other, which is not found; inputs and
+/// outputs in the workspace are.
 ///
 /// Allocates nothing, unless it fails. An error, before anything is computed, where a count or a shape is not the plan's, or
 /// memory is too small.
@@ -346,18 +348,27 @@ pub unsafe extern "C" fn sepconv_plan_run(
         let start = workspace.as_ptr().addr();
         let span = (start, start + size_of_val(workspace));
         let (mut read, mut written) = (ArrayVec::<Batch<'_>, MOST>::new(), ArrayVec::<BatchMut<'_>, MOST>::new());
-        for batch in array(inputs, input_count, "inputs")? {
-            read.try_push(batch.batch("input")?).map_err(|_| too_many("inputs", input_count))?;
-            expect_apart("input", &batch.first, span)?;
+        for (at, batch) in array(inputs, input_count, "inputs")?.iter().enumerate() {
+            let what = numbered("inputs", at);
+            read.try_push(batch.batch(&what)?).map_err(|_| too_many("inputs", input_count))?;
+            expect_apart(&what, &batch.first, span)?;
         }
-        for batch in array(outputs, output_count, "outputs")? {
-            written.try_push(batch.batch("output")?).map_err(|_| too_many("outputs", output_count))?;
-            expect_apart("output", &batch.first.read(), span)?;
+        for (at, batch) in array(outputs, output_count, "outputs")?.iter().enumerate() {
+            let what = numbered("outputs", at);
+            written.try_push(batch.batch(&what)?).map_err(|_| too_many("outputs", output_count))?;
+            expect_apart(&what, &batch.first.read(), span)?;
         }
         let (inputs, outputs) = (Inputs::Batches(&read), Outputs::Batches(&mut written));
-        plan.run(threads.parallel(), &mut Workspace::over(workspace), inputs, outputs)?;
-        threads.finish()
+        Ok(plan.run(threads.parallel(), &mut Workspace::over(workspace), inputs, outputs)?)
     })
+}
+
+/// The name of one of `what`, without an allocation.
+fn numbered(what: &str, at: usize) -> ArrayString<32> {
+    let mut name = ArrayString::new();
+    // It holds every number.
+    let _ = write!(name, "{what}[{at}]");
+    name
 }
 
 fn too_many(what: &str, count: usize) -> Failure {
@@ -378,7 +389,7 @@ unsafe fn memory<'a>(workspace: *mut c_void, bytes: usize, needed: usize) -> Che
         return Ok(&mut []);
     }
     let start = workspace.cast::<f32>();
-    check(start, "workspace")?;
+    check(start, "workspace", format_args!("{needed} bytes"))?;
     if !start.addr().is_multiple_of(ALIGNMENT) {
         let message = format!("workspace: got the address {start:p}, expected a multiple of {ALIGNMENT} bytes");
         return Err(Failure::new(sepconv_status::Misaligned, message));

@@ -19,11 +19,15 @@ pub enum sepconv_status {
     /// A pointer is not aligned: to 4 bytes for floats, to the type for structs, to `SEPCONV_WORKSPACE_ALIGNMENT` for a
     /// workspace.
     Misaligned = 2,
-    /// A number is out of range, a name is unknown, text is not UTF-8, or memory overlaps.
+    /// A name is unknown, text is not UTF-8, a number is none of an enum or no index, bounds of a clamp are crossed or NaN,
+    /// `sepconv_network` has a number out of range, two arguments exclude each other, a plan has too many inputs or
+    /// outputs, an array is larger than the address space, or an image lies in the workspace. No other overlap is found.
     BadArgument = 3,
     /// An array of a layer has another length, or an image or a workspace is shorter, than its sizes say.
     Length = 4,
-    /// Shapes that belong together differ, a window does not fit, or a builder's call makes no node.
+    /// Shapes or counts that belong together differ; a window does not fit; a size, a stride, a number of groups or of
+    /// images is out of range; or a builder's call makes no node: its name is empty or used, an array has another length,
+    /// a tensor is another builder's, epsilon or slope is out of range.
     Shape = 5,
     /// This CPU or this build lacks the ISA.
     UnsupportedIsa = 6,
@@ -31,7 +35,8 @@ pub enum sepconv_status {
     Weights = 7,
     /// There is no room in memory.
     Memory = 8,
-    /// A handle is of another kind, was freed, or is none.
+    /// A handle is of another kind, or is none. A handle that was freed must not be passed again: it is found by luck at
+    /// best.
     NotAHandle = 9,
     /// A defect of the library: it panicked. Never for wrong arguments.
     Panicked = 10,
@@ -124,11 +129,16 @@ pub(super) fn guard(call: impl FnOnce() -> Checked<()>) -> sepconv_status {
 
 /// The failure that a panic is.
 fn panicked(panic: Box<dyn Any + Send>) -> Failure {
+    Failure::new(sepconv_status::Panicked, format!("the library panicked: {}", text_of(panic)))
+}
+
+/// What a panic said; nothing where it was no text.
+pub(super) fn text_of(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     // What its drop does, nobody knows.
     std::mem::forget(panic);
-    Failure::new(sepconv_status::Panicked, format!("the library panicked: {text}"))
+    text
 }
 
 #[cfg(test)]

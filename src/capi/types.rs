@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::pointer::{check, check_count, optional, read};
-use super::status::{Checked, Failure, sepconv_status};
+use super::status::{Checked, Failure};
 use crate::error::Error;
 use crate::tensor::{Batch, BatchMut, Clamp, Layout, Padding, Shape, View, ViewMut, Window};
 
@@ -36,17 +36,17 @@ impl From<sepconv_shape> for Shape {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct sepconv_window {
-    /// Rows of taps.
+    /// Rows of taps: 1 to 32768.
     pub height: usize,
-    /// Taps in a row.
+    /// Taps in a row: 1 to 32768.
     pub width: usize,
-    /// Input rows from one window to the next; at least 1.
+    /// Input rows from one window to the next: 1 to 32768.
     pub stride_rows: usize,
-    /// Input pixels from one window to the next; at least 1.
+    /// Input pixels from one window to the next: 1 to 32768.
     pub stride_columns: usize,
-    /// Input rows from one tap to the next; at least 1.
+    /// Input rows from one tap to the next: 1 to 32768.
     pub dilation_rows: usize,
-    /// Input pixels from one tap to the next; at least 1.
+    /// Input pixels from one tap to the next: 1 to 32768.
     pub dilation_columns: usize,
     /// Missing rows above the image.
     pub pad_top: usize,
@@ -224,7 +224,7 @@ impl sepconv_image {
             return Err(Error::Length { what: what.into(), got: self.length, expected }.into());
         }
         if self.length > 0 {
-            check(self.data, what)?;
+            check(self.data, what, format_args!("{} floats", self.length))?;
             check_count(self.data, self.length, what)?;
         }
         Ok((layout, stride))
@@ -293,7 +293,7 @@ impl sepconv_batch_mut {
 pub(super) fn expect_apart(what: &str, image: &sepconv_image, workspace: (usize, usize)) -> Checked<()> {
     let (start, end) = image.span();
     match start < workspace.1 && workspace.0 < end {
-        true => Err(Failure::new(sepconv_status::BadArgument, format!("{what}: lies in the workspace"))),
+        true => Err(Failure::bad(format!("{what}: lies in the workspace; give memory apart from it"))),
         false => Ok(()),
     }
 }

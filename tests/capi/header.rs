@@ -1,11 +1,13 @@
 //! `include/sepconv.h`: made from `src/capi`, and C99 and C++17.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sepconv::capi::library::sepconv_abi_version;
+use sepconv::capi::status::sepconv_status_name;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -40,6 +42,15 @@ fn the_header_is_that_of_the_code() {
             assert_eq!(prototypes.matches(&format!("{name}(")).count(), 1, "{name}");
         }
     }
+    let name = |status| {
+        // SAFETY: the text lives for ever.
+        unsafe { CStr::from_ptr(sepconv_status_name(status)) }.to_str().unwrap()
+    };
+    let names: Vec<_> = (0..).map(name).take_while(|name| *name != "unknown").collect();
+    for (status, name) in names.iter().enumerate() {
+        assert!(made.contains(&format!("  {name} = {status},\n")), "{name}");
+    }
+    assert_eq!(made.matches("\n  SEPCONV_STATUS_").count(), names.len());
     assert!(made.contains(&format!("#define SEPCONV_ABI_VERSION {}\n", sepconv_abi_version())));
 }
 

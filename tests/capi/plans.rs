@@ -92,6 +92,35 @@ fn a_run_allocates_nothing() {
     }
 }
 
+#[test]
+fn two_threads_run_one_plan_at_the_same_time() {
+    let (graph, images, logits) = mobilenet();
+    // SAFETY: the handles and all that is pointed to live.
+    let plan: Handle<sepconv_plan> =
+        Handle::new(|place| unsafe { sepconv_plan_from_names(graph.0, &three_threads(), ptr::null(), place) });
+    let (at, start) = (plan.0.expose_provenance(), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        for mut memory in [workspace(&plan), workspace(&plan)] {
+            let (images, logits, start) = (&images, &logits, &start);
+            scope.spawn(move || {
+                let plan: *const sepconv_plan = ptr::with_exposed_provenance(at);
+                let threads = three_threads();
+                let input = batch(&images[..SIZE * SIZE * 3], 1, (SIZE, SIZE, 3));
+                let bytes = memory.len() * 4;
+                for threads in [ptr::null(), ptr::from_ref(&threads)].repeat(3) {
+                    let mut own = [f32::NAN; 1000];
+                    let output = batch_mut(&mut own, 1, (1, 1, 1000));
+                    start.wait();
+                    let memory = memory.as_mut_ptr().cast();
+                    // SAFETY: the plan lives, and all else is this thread's own.
+                    ok(unsafe { sepconv_plan_run(plan, threads, memory, bytes, &input, 1, &output, 1) });
+                    assert_eq!(bits(&own), bits(&logits[..1000]));
+                }
+            });
+        }
+    });
+}
+
 /// A pointwise layer with the weights `pw.weight` of an array, and images with gaps.
 #[test]
 fn arrays_by_name_are_weights() {

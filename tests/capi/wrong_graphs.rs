@@ -50,28 +50,29 @@ fn builders_refuse_wrong_numbers() {
         let three = window(3, 1);
         let bounds = sepconv_clamp { lo: 0.0, hi: 1.0 };
         for tensor in [other.tensor, sepconv_tensor { index: 99, ..image }, sepconv_tensor { builder: 0, index: 0 }] {
-            let statuses = [
-                sepconv_builder_conv(b, name, tensor, 5, &three, &w, nil, &mut to),
-                sepconv_builder_depthwise(b, name, tensor, &three, &w, nil, &mut to),
-                sepconv_builder_pointwise(b, name, tensor, 5, 1, &w, nil, &mut to),
-                sepconv_builder_fully_connected(b, name, tensor, 5, &w, nil, &mut to),
-                sepconv_builder_flattened(b, name, tensor, 0, 5, &w, nil, &mut to),
-                sepconv_builder_leaky_norm(b, name, tensor, 0.1, &norm, nil, &mut to),
-                sepconv_builder_add(b, name, tensor, image, nil, &mut to),
-                sepconv_builder_add(b, name, image, tensor, nil, &mut to),
-                sepconv_builder_clamp(b, name, tensor, &bounds, &mut to),
-                sepconv_builder_max_pool(b, name, tensor, &three, &mut to),
-                sepconv_builder_average_pool(b, name, tensor, &three, 1, &mut to),
-                sepconv_builder_global_average_pool(b, name, tensor, &mut to),
-                sepconv_builder_slice(b, tensor, 0, 1, &mut to),
-                sepconv_builder_split(b, tensor, [4].as_ptr(), 1, &mut to),
-                sepconv_builder_concat(b, [image, tensor].as_ptr(), 2, &mut to),
-                sepconv_builder_shuffle(b, tensor, 2, &mut to),
-                sepconv_builder_build(b, &tensor, 1, &mut graph),
-                sepconv_builder_shape(b, tensor, &mut shape),
-            ];
-            assert_eq!(statuses, [Shape; 18], "{tensor:?}");
-            assert!(message().starts_with("tensor: got number"), "{}", message());
+            let wrong = |status, what: &str| {
+                assert_eq!(status, Shape, "{what}: {}", message());
+                let got = format!("{what}: got tensor {} of builder {}, expected", tensor.index, tensor.builder);
+                assert!(message().starts_with(&got), "{}, expected {got}", message());
+            };
+            wrong(sepconv_builder_conv(b, name, tensor, 5, &three, &w, nil, &mut to), "input");
+            wrong(sepconv_builder_depthwise(b, name, tensor, &three, &w, nil, &mut to), "input");
+            wrong(sepconv_builder_pointwise(b, name, tensor, 5, 1, &w, nil, &mut to), "input");
+            wrong(sepconv_builder_fully_connected(b, name, tensor, 5, &w, nil, &mut to), "input");
+            wrong(sepconv_builder_flattened(b, name, tensor, 0, 5, &w, nil, &mut to), "input");
+            wrong(sepconv_builder_leaky_norm(b, name, tensor, 0.1, &norm, nil, &mut to), "input");
+            wrong(sepconv_builder_add(b, name, tensor, image, nil, &mut to), "a");
+            wrong(sepconv_builder_add(b, name, image, tensor, nil, &mut to), "b");
+            wrong(sepconv_builder_clamp(b, name, tensor, &bounds, &mut to), "input");
+            wrong(sepconv_builder_max_pool(b, name, tensor, &three, &mut to), "input");
+            wrong(sepconv_builder_average_pool(b, name, tensor, &three, 1, &mut to), "input");
+            wrong(sepconv_builder_global_average_pool(b, name, tensor, &mut to), "input");
+            wrong(sepconv_builder_slice(b, tensor, 0, 1, &mut to), "input");
+            wrong(sepconv_builder_split(b, tensor, [4].as_ptr(), 1, &mut to), "input");
+            wrong(sepconv_builder_concat(b, [image, tensor].as_ptr(), 2, &mut to), "inputs[1]");
+            wrong(sepconv_builder_shuffle(b, tensor, 2, &mut to), "input");
+            wrong(sepconv_builder_build(b, &tensor, 1, &mut graph), "outputs[0]");
+            wrong(sepconv_builder_shape(b, tensor, &mut shape), "tensor");
         }
 
         let conv = |outputs, window: sepconv_window, parameters: &sepconv_parameters| {
@@ -95,6 +96,30 @@ fn builders_refuse_wrong_numbers() {
         );
         refused(conv(5, three, &sepconv_parameters { name, ..arrays(180, 5) }), BadArgument, "a name and arrays");
         refused(conv(5, three, &sepconv_parameters { norm: name, ..norm_arrays }), BadArgument, "a name and arrays");
+        // What would be ignored: alone, and beside a name.
+        for own in [parameters(), w, norm] {
+            let with_bias = sepconv_parameters { bias: four, bias_length: 5, ..own };
+            refused(conv(5, three, &with_bias), BadArgument, "parameters.bias: got an array");
+            let leaky = sepconv_builder_leaky_norm(b, name, image, 0.1, &with_bias, nil, &mut to);
+            refused(leaky, BadArgument, "parameters.bias: got an array");
+            for (wrong, part) in [
+                (sepconv_parameters { bias_length: 5, ..own }, "parameters.bias: got NULL, expected 5 elements"),
+                (
+                    sepconv_parameters { weights_length: 180, ..own },
+                    "parameters.weights: got NULL, expected 180 elements",
+                ),
+            ] {
+                refused(conv(5, three, &wrong), NullArgument, part);
+                let leaky = sepconv_builder_leaky_norm(b, name, image, 0.1, &wrong, nil, &mut to);
+                refused(leaky, NullArgument, part);
+            }
+        }
+        let length = sepconv_parameters { norm_length: 5, ..w };
+        refused(conv(5, three, &length), NullArgument, "parameters.scale: got NULL, expected 5 elements");
+        refused(conv(5, three, &sepconv_parameters { norm: name, ..length }), BadArgument, "norm_length");
+        let biased = sepconv_parameters { has_bias: 1, ..norm };
+        let leaky = sepconv_builder_leaky_norm(b, name, image, 0.1, &biased, nil, &mut to);
+        refused(leaky, BadArgument, "parameters.has_bias: got a bias without weights");
         refused(conv(5, three, &sepconv_parameters { name: c"".as_ptr(), ..w }), Shape, "an empty name");
         refused(conv(5, three, &sepconv_parameters { name: latin, ..w }), BadArgument, "parameters.name");
         let short = sepconv_parameters { name, norm_length: 4, ..norm_arrays };
@@ -137,7 +162,7 @@ fn builders_refuse_wrong_numbers() {
         refused(sepconv_builder_build(b, &image, MAX, &mut graph), BadArgument, "outputs: got");
         // Nothing of it is in the way of a node of this name.
         ok(sepconv_builder_max_pool(b, name, image, &three, &mut to));
-        refused(sepconv_builder_add(b, c"y".as_ptr(), image, other.tensor, nil, &mut to), Shape, "tensor: ");
+        refused(sepconv_builder_add(b, c"y".as_ptr(), image, other.tensor, nil, &mut to), Shape, "b: got tensor");
     }
     assert!(graph.is_null(), "a call that was refused wrote");
 }
@@ -209,10 +234,12 @@ fn plans_refuse_wrong_numbers() {
         arrays(&[], Weights, "pw.weight");
         arrays(&[array(c"pw.weight", 19)], Weights, "19 elements");
         arrays(&[own, array(c"other.bias", 5)], Weights, "other.bias");
-        arrays(&[own, own], BadArgument, "got pw.weight twice");
-        arrays(&[array(c"pw.weight", MAX)], BadArgument, "arrays.data: got");
-        arrays(&[sepconv_named_array { data: nil.cast(), ..own }], NullArgument, "arrays.data: got NULL");
-        arrays(&[sepconv_named_array { name: nil.cast(), ..own }], NullArgument, "arrays.name: got NULL");
+        arrays(&[own, own], BadArgument, "arrays[1].name: got pw.weight again");
+        arrays(&[array(c"pw.weight", MAX)], BadArgument, "arrays[0].data: got");
+        let without_data = sepconv_named_array { data: nil.cast(), ..own };
+        arrays(&[own, without_data], NullArgument, "arrays[1].data: got NULL, expected 20 elements");
+        let without_name = sepconv_named_array { name: nil.cast(), ..own };
+        arrays(&[own, without_name], NullArgument, "arrays[1].name: got NULL, expected text");
         arrays(&[sepconv_named_array { data: [f32::NAN; 20].as_ptr(), ..own }], Weights, "NaN");
         let made = sepconv_plan_from_arrays(graph.0, &own, MAX, nil, defaults, &mut to);
         refused(made, BadArgument, "arrays: got");
@@ -273,6 +300,8 @@ fn runs_of_plans_refuse_wrong_numbers() {
                 "workspace: got the address",
             );
         }
+        let second = sepconv_batch { first: sepconv_image { length: 1, ..input.first }, ..input };
+        refused(run(start, bytes, &[input, second], &[output]), Length, "inputs[1]: got 1 elements");
         refused(run(start, bytes, &[], &[output]), Shape, "inputs: got 0, expected 1");
         refused(run(start, bytes, &[input; 2], &[output]), Shape, "inputs: got 2, expected 1");
         refused(run(start, bytes, &[input], &[]), Shape, "outputs: got 0, expected 1");
@@ -286,7 +315,7 @@ fn runs_of_plans_refuse_wrong_numbers() {
         for (input, status, part) in [
             (sepconv_batch { count: 1, ..input }, Shape, "1 images of 28x28x1"),
             (sepconv_batch { count: 0, ..input }, Shape, "0 images"),
-            (sepconv_batch { count: 3, ..input }, Length, "input: got 1568 elements, expected at least 2352"),
+            (sepconv_batch { count: 3, ..input }, Length, "inputs[0]: got 1568 elements, expected at least 2352"),
             (sepconv_batch { count: MAX, ..input }, Shape, "all addressable"),
             (sepconv_batch { image_stride: 783, ..input }, Shape, "at least 784 from one to the next"),
             (sepconv_batch { image_stride: 785, ..input }, Length, "expected at least 1569"),
@@ -294,15 +323,23 @@ fn runs_of_plans_refuse_wrong_numbers() {
             (of(sepconv_image { height: 27, ..first }), Shape, "input \"image\""),
             (of(sepconv_image { channels: 0, ..first }), Shape, "input \"image\""),
             (of(sepconv_image { width: MAX, ..first }), Shape, "fit the address space"),
-            (of(sepconv_image { length: 1567, ..first }), Length, "input: got 1567 elements"),
+            (of(sepconv_image { length: 1567, ..first }), Length, "inputs[0]: got 1567 elements"),
             (of(sepconv_image { length: MAX, ..first }), BadArgument, "fit the address space"),
-            (of(sepconv_image { data: ptr::null(), ..first }), NullArgument, "input: got NULL"),
+            (
+                of(sepconv_image { data: ptr::null(), ..first }),
+                NullArgument,
+                "inputs[0]: got NULL, expected 1568 floats",
+            ),
             (
                 of(sepconv_image { data: first.data.wrapping_byte_add(2), ..first }),
                 Misaligned,
-                "input: got the address",
+                "inputs[0]: got the address",
             ),
-            (of(sepconv_image { data: start.cast(), ..first }), BadArgument, "input: lies in the workspace"),
+            (
+                of(sepconv_image { data: start.cast(), ..first }),
+                BadArgument,
+                "inputs[0]: lies in the workspace; give memory apart",
+            ),
         ] {
             refused(run(start, bytes, &[input], &[output]), status, part);
         }
@@ -312,9 +349,9 @@ fn runs_of_plans_refuse_wrong_numbers() {
             (sepconv_batch_mut { count: 1, ..output }, Shape, "1 images of 1x1x5"),
             (sepconv_batch_mut { image_stride: 4, ..output }, Shape, "at least 5 from one to the next"),
             (of(sepconv_image_mut { channels: 4, ..first }), Shape, "output \"fc_16\""),
-            (of(sepconv_image_mut { length: 9, ..first }), Length, "output: got 9 elements"),
-            (of(sepconv_image_mut { data: ptr::null_mut(), ..first }), NullArgument, "output: got NULL"),
-            (of(sepconv_image_mut { data: start.cast(), ..first }), BadArgument, "output: lies in the workspace"),
+            (of(sepconv_image_mut { length: 9, ..first }), Length, "outputs[0]: got 9 elements"),
+            (of(sepconv_image_mut { data: ptr::null_mut(), ..first }), NullArgument, "outputs[0]: got NULL"),
+            (of(sepconv_image_mut { data: start.cast(), ..first }), BadArgument, "outputs[0]: lies in the workspace"),
         ] {
             refused(run(start, bytes, &[input], &[output]), status, part);
         }

@@ -277,7 +277,8 @@ fn pointers_that_are_none_are_refused() {
     for (function, argument, required, aligned, call) in &pointers {
         if *required {
             assert_eq!(call(ptr::null_mut()), NullArgument, "{function}: {argument}");
-            assert_eq!(message(), format!("{argument}: got NULL"), "{function}");
+            let expected = format!("{argument}: got NULL, expected ");
+            assert!(message().starts_with(&expected), "{function}: {}", message());
         }
         if *aligned {
             assert_eq!(call(odd), Misaligned, "{function}: {argument}");
@@ -297,18 +298,42 @@ fn pointers_that_are_none_are_refused() {
     let missing: Vec<_> = functions.iter().filter(|function| !tested.contains(&function[..])).collect();
     assert!(functions.len() > 40 && missing.is_empty(), "not tested: {missing:?}");
 
+    // Two places, one of them wrong: nothing is written.
+    let (mut count, mut big) = (99usize, 99u64);
+    // SAFETY: the other address must be refused.
+    unsafe {
+        for (inputs, outputs, what) in [(&raw mut count, odd.cast(), "outputs"), (odd.cast(), &raw mut count, "inputs")]
+        {
+            assert_eq!(sepconv_plan_counts(plan, inputs, outputs), Misaligned);
+            assert!(message().starts_with(&format!("{what}: got the address")), "{}", message());
+        }
+        assert_eq!(sepconv_graph_size(graph, &mut big, odd.cast()), Misaligned);
+        assert_eq!(sepconv_graph_size(graph, odd.cast(), &mut big), Misaligned);
+        assert_eq!((count, big), (99, 99));
+        // Both at one place, and a result where an argument lies.
+        let same = &raw mut big;
+        ok(sepconv_graph_size(graph, same, same));
+        let mut both = [tensor; 2];
+        let at = both.as_mut_ptr();
+        ok(sepconv_builder_concat(builder, at, 2, at));
+        assert_ne!(both[0], tensor);
+    }
+
     // Pointers inside structs.
     let none = sepconv_network { name: ptr::null(), ..*network };
     // SAFETY: all pointers are right but the one that is tested, which the library must not follow.
     unsafe {
         assert_eq!(sepconv_graph_network(&none, handle.cast()), NullArgument);
-        assert_eq!(message(), "network.name: got NULL");
+        assert_eq!(message(), "network.name: got NULL, expected text that ends in NUL");
         let scale = sepconv_parameters_of(floats.as_ptr());
         let status = sepconv_builder_pointwise(builder, name, tensor, 5, 1, &scale, nil, to);
-        assert_eq!((status, &*message()), (NullArgument, "parameters.shift: got NULL"));
+        assert_eq!((status, &*message()), (NullArgument, "parameters.shift: got NULL, expected 5 elements"));
         for (threads, what) in [
-            (sepconv_threads { count: None, ..three_threads() }, "threads.count: got NULL"),
-            (sepconv_threads { parallel_for: None, ..three_threads() }, "threads.parallel_for: got NULL"),
+            (sepconv_threads { count: None, ..three_threads() }, "threads.count: got NULL, expected a function"),
+            (
+                sepconv_threads { parallel_for: None, ..three_threads() },
+                "threads.parallel_for: got NULL, expected a function",
+            ),
         ] {
             assert_eq!(sepconv_plan_run(plan, &threads, start, bytes, from, 1, into, 1), NullArgument);
             assert_eq!(message(), what);
