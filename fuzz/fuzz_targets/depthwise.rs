@@ -25,8 +25,7 @@ struct Case<'a> {
 fuzz_target!(|case: Case<'_>| {
     let (height, width) = (usize::from(case.height % 20) + 1, usize::from(case.width % 24) + 1);
     let channels = usize::from(case.channels % 40) + 1;
-    let [top, bottom, left, right] = case.padding.map(|side| usize::from(side % 3));
-    let padding = Padding { top, bottom, left, right };
+    let sides = case.padding.map(|side| usize::from(side % 3));
     let shape = Shape::new(height, width, channels);
     let (input, bias) = (numbers(case.data, shape.len(), 0), numbers(case.data, channels, 2));
     let clamp = if case.clamp { Clamp::RELU6 } else { Clamp::NONE };
@@ -35,7 +34,17 @@ fuzz_target!(|case: Case<'_>| {
     let buffer = spread(&input, &source);
     for kernel in every_isa().flat_map(|kernels| kernels.depthwise()) {
         let (rows, columns) = kernel.window();
-        let window = Window::new(rows, columns).stride(kernel.stride()).dilation(kernel.dilation()).padding(padding);
+        let window = Window::new(rows, columns).stride(kernel.stride()).dilation(kernel.dilation());
+        // Less than the window on each side.
+        let (high, wide) = window.extent();
+        let [top, bottom, left, right] = sides;
+        let padding = Padding {
+            top: top.min(high - 1),
+            bottom: bottom.min(high - 1),
+            left: left.min(wide - 1),
+            right: right.min(wide - 1),
+        };
+        let window = window.padding(padding);
         let Some((out_height, out_width)) = window.output(height, width) else { continue };
         let target = layout(out_height, out_width, channels, case.gaps);
         let weights = numbers(case.data, channels * window.taps(), 1);
