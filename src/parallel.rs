@@ -173,7 +173,6 @@ mod with_rayon {
             let Ok(unclaimed) = self.unclaimed.fetch_update(Ordering::Acquire, Ordering::Relaxed, take) else {
                 return false;
             };
-            let _finishing = Finishing(self);
             // SAFETY: a claimed task that has not finished keeps the pointer valid (see `task`).
             if let Some(task) = unsafe { *self.task.get() } {
                 // SAFETY: as above.
@@ -184,6 +183,7 @@ mod with_rayon {
                     if first.is_none() { *first = Some(panic) } else { std::mem::forget(panic) }
                 }
             }
+            self.finished.fetch_add(1, Ordering::Release);
             true
         }
 
@@ -255,15 +255,6 @@ mod with_rayon {
     impl Drop for Inside {
         fn drop(&mut self) {
             INSIDE.set(false);
-        }
-    }
-
-    /// Reports a task finished, whatever became of it.
-    struct Finishing<'a>(&'a Crew);
-
-    impl Drop for Finishing<'_> {
-        fn drop(&mut self) {
-            self.0.finished.fetch_add(1, Ordering::Release);
         }
     }
 

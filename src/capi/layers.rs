@@ -115,13 +115,7 @@ impl sepconv_weights {
         let Sizes { outputs, inputs, taps } = *sizes;
         // SAFETY: by this function's own contract.
         let (weights, bias) = unsafe {
-            let weights = array(self.weights, self.weights_length, "weights")?;
-            let bias: &'a [f32] = if self.bias.is_null() && self.bias_length == 0 {
-                &[]
-            } else {
-                array(self.bias, self.bias_length, "bias")?
-            };
-            (weights, bias)
+            (array(self.weights, self.weights_length, "weights")?, array(self.bias, self.bias_length, "bias")?)
         };
         let count = outputs.checked_mul(inputs).and_then(|count| count.checked_mul(taps));
         let fits = count == Some(weights.len()) && !weights.is_empty();

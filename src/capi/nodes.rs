@@ -2,12 +2,33 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::builder::{call, sepconv_builder, sepconv_tensor};
+use super::builder::{Held, call, sepconv_builder, sepconv_tensor};
 use super::parameters::sepconv_parameters;
 use super::pointer::{read, text};
-use super::status::{Failure, sepconv_status};
+use super::status::{Checked, Failure, sepconv_status};
 use super::types::{read_clamp, sepconv_clamp, sepconv_window};
-use crate::graph::Flatten;
+use crate::error::Result;
+use crate::graph::{Flatten, Tensor};
+
+/// Does what every call that makes a node of one input does: `make` has the builder, the name and the input.
+///
+/// # Safety
+/// By the contract of the interface.
+unsafe fn node(
+    builder: *mut sepconv_builder,
+    name: *const c_char,
+    input: sepconv_tensor,
+    output: *mut sepconv_tensor,
+    make: impl FnOnce(&mut Held, &str, Tensor) -> Checked<Result<Tensor>>,
+) -> sepconv_status {
+    // SAFETY: by this function's own contract.
+    unsafe {
+        call(builder, output, |held| {
+            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+            make(held, name, input)
+        })
+    }
+}
 
 /// How a fully connected layer takes the elements of an image, one after the other.
 #[repr(C)]
@@ -33,8 +54,7 @@ pub unsafe extern "C" fn sepconv_builder_conv(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let window = read(window, "window")?.window();
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.conv(name, input, outputs, window, layer))
@@ -56,8 +76,7 @@ pub unsafe extern "C" fn sepconv_builder_depthwise(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let window = read(window, "window")?.window();
             let channels = held.builder.shape(input)?.channels;
             let layer = read(parameters, "parameters")?.layer(channels, clamp)?;
@@ -81,8 +100,7 @@ pub unsafe extern "C" fn sepconv_builder_pointwise(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.grouped_pointwise(name, input, outputs, groups, layer))
         })
@@ -102,8 +120,7 @@ pub unsafe extern "C" fn sepconv_builder_fully_connected(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let layer = read(parameters, "parameters")?.layer(outputs, clamp)?;
             Ok(held.builder.fully_connected(name, input, outputs, layer))
         })
@@ -125,8 +142,7 @@ pub unsafe extern "C" fn sepconv_builder_flattened(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let order = match order {
                 0 => Flatten::ChannelsFirst,
                 1 => Flatten::ChannelsLast,
@@ -152,8 +168,7 @@ pub unsafe extern "C" fn sepconv_builder_leaky_norm(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let layer = read(parameters, "parameters")?.layer(0, clamp)?;
             Ok(held.builder.leaky_norm(name, input, slope, layer))
         })
@@ -190,8 +205,7 @@ pub unsafe extern "C" fn sepconv_builder_clamp(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             read(clamp, "clamp")?;
             Ok(held.builder.clamp(name, input, read_clamp(clamp)?))
         })
@@ -209,8 +223,7 @@ pub unsafe extern "C" fn sepconv_builder_max_pool(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             Ok(held.builder.max_pool(name, input, read(window, "window")?.window()))
         })
     }
@@ -228,8 +241,7 @@ pub unsafe extern "C" fn sepconv_builder_average_pool(
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
     unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
+        node(builder, name, input, output, |held, name, input| {
             let window = read(window, "window")?.window();
             Ok(held.builder.average_pool(name, input, window, count_padding != 0))
         })
@@ -245,10 +257,5 @@ pub unsafe extern "C" fn sepconv_builder_global_average_pool(
     output: *mut sepconv_tensor,
 ) -> sepconv_status {
     // SAFETY: by the contract of the interface.
-    unsafe {
-        call(builder, output, |held| {
-            let (name, input) = (text(name, "name")?, held.tensor(input, "input")?);
-            Ok(held.builder.global_average_pool(name, input))
-        })
-    }
+    unsafe { node(builder, name, input, output, |held, name, input| Ok(held.builder.global_average_pool(name, input))) }
 }

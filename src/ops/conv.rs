@@ -220,6 +220,9 @@ impl Packed for Conv {
     }
 }
 
+/// How dense convolutions combine with others.
+const TRAITS: Traits = Traits { channelwise: false, weighted: true, adds: true, clamps: true, ..Traits::PLAIN };
+
 /// The operator of a graph.
 #[derive(Debug)]
 pub(crate) struct Dense {
@@ -233,7 +236,7 @@ impl Operator for Dense {
     }
 
     fn traits(&self) -> Traits {
-        Traits { channelwise: false, weighted: true, adds: true, clamps: true, ..Traits::PLAIN }
+        TRAITS
     }
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
@@ -284,7 +287,7 @@ impl Operator for Flattened {
     }
 
     fn traits(&self) -> Traits {
-        Traits { channelwise: false, weighted: true, adds: true, clamps: true, ..Traits::PLAIN }
+        TRAITS
     }
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {

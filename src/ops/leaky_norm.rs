@@ -18,7 +18,8 @@ use crate::tensor::buffer::{Arena, collect};
 use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
 /// `output = clamp((input < 0 ? input * slope : input) * scale + shift)`, pixel by pixel, the product and the sum rounded
-/// once (twice on a CPU without FMA), for any slope; `scale` and `shift` hold one element a channel. An error where shapes or lengths differ.
+/// once (twice on a CPU without FMA), for any slope; `scale` and `shift` hold one element a channel. An error where shapes
+/// or lengths differ.
 ///
 /// ```
 /// use sepconv::{Clamp, View, ViewMut, ops};

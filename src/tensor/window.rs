@@ -241,19 +241,19 @@ impl Window {
         ((row, column), (rows, columns))
     }
 
-    /// The taps of output pixel (`y`, `x`) that are inside an image of `height` x `width`, row-major: (index of the tap,
-    /// row, column).
+    /// The taps of output pixel `pixel` (row, column) that are inside an image of size `image` (height, width), row-major:
+    /// (index of the tap, row, column).
     pub(crate) fn taps_inside(
         self,
-        (height, width): (usize, usize),
-        (y, x): (usize, usize),
+        image: (usize, usize),
+        pixel: (usize, usize),
     ) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Window { size, stride, dilation, padding, .. } = self;
-        let rows = inside(y * stride.0, (size.0, dilation.0), padding.top, height);
-        let columns = inside(x * stride.1, (size.1, dilation.1), padding.left, width);
+        let ((row, column), (rows, columns)) = self.tap_ranges(image, pixel);
+        let Window { size, dilation, .. } = self;
+        let first = (rows.start, columns.start);
         rows.flat_map(move |ky| columns.clone().map(move |kx| (ky, kx))).map(move |(ky, kx)| {
-            let row = y * stride.0 + ky * dilation.0 - padding.top;
-            (ky * size.1 + kx, row, x * stride.1 + kx * dilation.1 - padding.left)
+            let (down, across) = ((ky - first.0) * dilation.0, (kx - first.1) * dilation.1);
+            (ky * size.1 + kx, row + down, column + across)
         })
     }
 }
