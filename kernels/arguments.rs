@@ -6,14 +6,14 @@
 
 arguments! {
     /// What a pointwise kernel computes: `c[i][j] = clamp(start[i][j] + sum over k of a[i][k] * b[k][j] + residual[i][j])`
-    /// for `m` pixels and `n` output channels, where `start` is the bias, or `c` itself when `bias` is null.
+    /// for `rows` times `width` pixels and `n` output channels, where `start` is the bias, or `c` itself when `bias` is null.
     pointwise Pointwise {
-        /// The input pixels, in rows of `width`.
+        /// The input pixels.
         a: Image,
-        /// Input pixels in a row, at least 1; `m` or more where the pixels lie in one run.
+        /// Rows of pixels. No tile has pixels of two: where rows follow each other without a gap, one row is faster.
+        rows: Unsigned,
+        /// Pixels in a row.
         width: Unsigned,
-        /// Pixels.
-        m: Unsigned,
         /// Input channels to sum over; may be 0.
         k: Unsigned,
         /// Output channels.
@@ -26,9 +26,9 @@ arguments! {
         b_skip: Unsigned,
         /// One bias an output channel, padded to whole vectors; null continues from `c`.
         bias: ConstFloat,
-        /// The output pixels, in one run: the row stride is not used.
+        /// The output pixels.
         c: Image,
-        /// The residual pixels, in one run; a null pointer adds none.
+        /// The residual pixels; a null pointer adds none.
         residual: Image,
         /// Lower bound of the clamp.
         lo: Float,

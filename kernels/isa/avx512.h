@@ -11,6 +11,20 @@ typedef __m512 vec;
 static inline vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void vec_store(float *p, vec v) { _mm512_storeu_ps(p, v); }
 static inline vec vec_splat(const float *p) { return _mm512_set1_ps(*p); }
+
+/* p[i + u] and p[2 * i + u] in every lane, the distance i in an index register. Spelled out: left the choice, gcc 12 adds u to
+   the index, a register for each u, and spills. */
+#if SPELLED_OUT
+#define VEC_SPLAT_AT(p, i, u, scale)                                                                                    \
+    vec v;                                                                                                              \
+    __asm__ volatile("vbroadcastss %c3(%1,%2," #scale "), %0" : "=v"(v) : "r"(p), "r"(i), "i"((u) * sizeof(float)));    \
+    return v
+#else
+#define VEC_SPLAT_AT(p, i, u, scale) return vec_splat((p) + (i) * (scale) / 4 + (u))
+#endif
+static inline vec vec_splat_at(const float *p, ptrdiff_t i, const size_t u) { VEC_SPLAT_AT(p, i, u, 4); }
+static inline vec vec_splat_at_twice(const float *p, ptrdiff_t i, const size_t u) { VEC_SPLAT_AT(p, i, u, 8); }
+
 static inline vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 
 /* acc + a * b, rounded once. The form that adds in place is spelled out, as for AVX2. */

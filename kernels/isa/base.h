@@ -12,4 +12,16 @@
 #else
 #define COMPILER_BARRIER() ((void)0)
 #endif
+
+/* Whether addresses may be spelled out in assembly: AddressSanitizer would not see those. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SPELLED_OUT 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SPELLED_OUT 0
+#endif
+#endif
+#if !defined(SPELLED_OUT) && defined(__GNUC__)
+#define SPELLED_OUT 1
+#endif
 #endif

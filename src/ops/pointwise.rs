@@ -304,34 +304,31 @@ impl Pointwise {
         let Call { input, residual, inputs, outputs, clamp, .. } = call;
         let (height, width) = call.output_size;
         let a = input.every((self.params.stride, self.params.stride));
-        // Output rows without gaps between them are one run of pixels; others go row by row.
+        // Rows without a gap between them are one.
         let in_one_run = |image: &Image| image.is_none() || image.row_stride == width as isize * image.pixel_stride;
-        let joined = height == 1 || (in_one_run(&call.output) && in_one_run(residual));
-        let rows = if joined { height } else { 1 };
-        for row in (0..height).step_by(rows.max(1)) {
-            let arguments = arguments::Pointwise {
-                a: a.offset(row, 0, 0),
-                width,
-                m: rows * width,
-                k: inputs.len(),
-                n: outputs.len(),
-                b: panels.data.as_ptr().wrapping_add(panel * panels.stride),
-                b_panel: panels.stride,
-                b_skip: inputs.start,
-                bias: if inputs.start == 0 {
-                    panels.bias.as_ptr().wrapping_add(panel * self.kernel.nr())
-                } else {
-                    std::ptr::null()
-                },
-                c: call.output.offset(row, 0, 0),
-                residual: residual.offset(row, 0, 0),
-                lo: clamp.lo,
-                hi: clamp.hi,
-            };
-            // SAFETY: the caller's promises are the kernel's contract (kernels/README.md, clauses 1 to 3); the panels were
-            // packed for this kernel; a `&'static PointwiseKernel` comes from `Kernels`, the proof of its ISA.
-            unsafe { (self.kernel.run)(&arguments) }
-        }
+        let joined = in_one_run(&a) && in_one_run(&call.output) && in_one_run(residual);
+        let arguments = arguments::Pointwise {
+            a,
+            rows: if joined { 1 } else { height },
+            width: if joined { height * width } else { width },
+            k: inputs.len(),
+            n: outputs.len(),
+            b: panels.data.as_ptr().wrapping_add(panel * panels.stride),
+            b_panel: panels.stride,
+            b_skip: inputs.start,
+            bias: if inputs.start == 0 {
+                panels.bias.as_ptr().wrapping_add(panel * self.kernel.nr())
+            } else {
+                std::ptr::null()
+            },
+            c: call.output,
+            residual: *residual,
+            lo: clamp.lo,
+            hi: clamp.hi,
+        };
+        // SAFETY: the caller's promises are the kernel's contract (kernels/README.md, clauses 1 to 3); the panels were
+        // packed for this kernel; a `&'static PointwiseKernel` comes from `Kernels`, the proof of its ISA.
+        unsafe { (self.kernel.run)(&arguments) }
     }
 }
 

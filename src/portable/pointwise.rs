@@ -16,27 +16,24 @@ impl WithSimd for &Pointwise {
             let panel = first / BLOCK;
             // SAFETY: the contract of the kernel (kernels/README.md): every pointer covers the sizes beside it.
             unsafe {
-                let mut done = 0;
-                while done < p.m {
-                    let count = (p.m - done).min(PIXELS);
+                for (row, done) in (0..p.rows).flat_map(|row| (0..p.width).step_by(PIXELS).map(move |done| (row, done)))
+                {
+                    let count = (p.width - done).min(PIXELS);
                     let column = Column {
                         weights: p.b.wrapping_add(panel * p.b_panel + p.b_skip * BLOCK + first % BLOCK),
                         stride: BLOCK,
                         bias: if p.bias.is_null() { p.bias } else { p.bias.wrapping_add(first) },
-                        output: p.c.offset(0, done, first),
-                        residual: p.residual.offset(0, done, first),
+                        output: p.c.offset(row, done, first),
+                        residual: p.residual.offset(row, done, first),
                         lo: p.lo,
                         hi: p.hi,
                         lanes: (p.n - first).min(S::F32_LANES),
                     };
                     with_pixels!(count, N => {
-                        let pixels: [*const f32; N] = std::array::from_fn(|i| {
-                            let (y, x) = ((done + i) / p.width, (done + i) % p.width);
-                            at(&p.a, y as isize, x as isize).cast_const()
-                        });
+                        let pixels: [*const f32; N] =
+                            std::array::from_fn(|i| at(&p.a, row as isize, (done + i) as isize).cast_const());
                         column.tile::<S, N>(simd, std::iter::once((0, pixels, p.k)));
                     });
-                    done += count;
                 }
             }
         }
