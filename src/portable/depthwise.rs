@@ -1,5 +1,7 @@
 //! The depthwise convolution.
 
+use std::array;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::vector::{BLOCK, add_residual, at, clamp_hi, clamp_lo, fma, load, store};
@@ -29,16 +31,26 @@ pub(crate) use for_each_window;
 struct Windowed<'a, const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>(&'a Depthwise);
 
 impl<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize> Windowed<'_, H, W, STRIDE, DILATION> {
-    /// `lanes` channels, from `channel` on, of the `COLUMNS` pixels (fewer at the end of the row) from (y, x).
+    /// Input columns of a whole tile, from its first tap to its last.
+    const SPAN: usize = (COLUMNS - 1) * STRIDE + (W - 1) * DILATION + 1;
+
+    /// `lanes` channels, from `channel` on, of `count` pixels from (y, x), at most `COLUMNS`. `INSIDE`: of as many, whose
+    /// windows lose no column; `CLAMP`: inputs are clamped.
     ///
     /// # Safety
     /// The contract of the kernel; `weights` is the bias of the first channel.
     #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, simd: S, (y, x): (usize, usize), channel: usize, lanes: usize, weights: *const f32) {
+    unsafe fn tile<S: Simd, const INSIDE: bool, const CLAMP: bool>(
+        &self,
+        simd: S,
+        (y, x, count): (usize, usize, usize),
+        channel: usize,
+        lanes: usize,
+        weights: *const f32,
+    ) {
         let p = self.0;
-        let top = (y * STRIDE) as isize - p.pad_top as isize;
-        let left = (x * STRIDE) as isize - p.pad_left as isize;
-        let count = (p.output_width - x).min(COLUMNS);
+        let (top, left) = self.window(y, x);
+        let count = if INSIDE { COLUMNS } else { count };
         let (output, residual) = (p.output.offset(y, x, channel), p.residual.offset(y, x, channel));
         // SAFETY: taps outside the image are skipped; everything else the kernel's contract covers.
         unsafe {
@@ -48,18 +60,23 @@ impl<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>
                 if !(0..p.height as isize).contains(&row) {
                     continue;
                 }
-                for kx in 0..W {
-                    let weight = load(simd, weights.wrapping_add((1 + ky * W + kx) * BLOCK), S::F32_LANES);
-                    for (q, acc) in acc.iter_mut().enumerate().take(count) {
-                        let column = left + (q * STRIDE + kx * DILATION) as isize;
-                        if (0..p.width as isize).contains(&column) {
-                            let mut input = load(simd, at(&p.input, row, column).wrapping_add(channel), lanes);
-                            if p.clamp_input != 0 {
-                                input = clamp_lo(simd, input, simd.splat_f32s(p.input_lo));
+                let weights = weights.wrapping_add((1 + ky * W) * BLOCK);
+                let weights: [_; W] = array::from_fn(|kx| load(simd, weights.wrapping_add(kx * BLOCK), S::F32_LANES));
+                let mut pixel = at(&p.input, row, left).wrapping_add(channel);
+                for column in 0..Self::SPAN {
+                    if INSIDE || (0..p.width as isize).contains(&(left + column as isize)) {
+                        let mut input = load(simd, pixel, lanes);
+                        if CLAMP {
+                            input = clamp_lo(simd, input, simd.splat_f32s(p.input_lo));
+                        }
+                        for (q, acc) in acc.iter_mut().enumerate().take(count) {
+                            let distance = column.wrapping_sub(q * STRIDE);
+                            if distance % DILATION == 0 && distance / DILATION < W {
+                                *acc = fma(simd, *acc, input, weights[distance / DILATION]);
                             }
-                            *acc = fma(simd, *acc, input, weight);
                         }
                     }
+                    pixel = pixel.wrapping_offset(p.input.pixel_stride);
                 }
             }
             for (q, &sum) in acc.iter().enumerate().take(count) {
@@ -68,6 +85,29 @@ impl<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>
                 store(simd, at(&output, 0, q as isize), lanes, v);
             }
         }
+    }
+
+    /// All channels of a tile.
+    #[inline(always)]
+    fn channels<S: Simd, const INSIDE: bool, const CLAMP: bool>(&self, simd: S, pixels: (usize, usize, usize)) {
+        let channels = self.0.channels;
+        for block in 0..channels.div_ceil(BLOCK) {
+            // The last block ends at the last channel, as it was packed.
+            let first = (block * BLOCK).min(channels.saturating_sub(BLOCK));
+            for lane in (0..BLOCK.min(channels)).step_by(S::F32_LANES) {
+                let lanes = (channels - first - lane).min(S::F32_LANES);
+                let weights = self.0.weights.wrapping_add(block * (1 + H * W) * BLOCK + lane);
+                // SAFETY: the contract of the kernel (kernels/README.md).
+                unsafe { self.tile::<S, INSIDE, CLAMP>(simd, pixels, first + lane, lanes, weights) };
+            }
+        }
+    }
+
+    /// The input row and column of the first tap of output pixel (y, x).
+    #[inline(always)]
+    fn window(&self, y: usize, x: usize) -> (isize, isize) {
+        let Depthwise { pad_top, pad_left, .. } = *self.0;
+        ((y * STRIDE) as isize - pad_top as isize, (x * STRIDE) as isize - pad_left as isize)
     }
 }
 
@@ -79,20 +119,25 @@ impl<const H: usize, const W: usize, const STRIDE: usize, const DILATION: usize>
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let p = self.0;
+        let inside = |x: usize, columns: usize| {
+            let (_, left) = self.window(0, x);
+            left >= 0 && left + columns as isize <= p.width as isize
+        };
         for y in 0..p.output_height {
-            for block in 0..p.channels.div_ceil(BLOCK) {
-                // The last block ends at the last channel, as it was packed.
-                let first = (block * BLOCK).min(p.channels.saturating_sub(BLOCK));
-                for x in (0..p.output_width).step_by(COLUMNS) {
-                    for lane in (0..BLOCK.min(p.channels)).step_by(S::F32_LANES) {
-                        let lanes = (p.channels - first - lane).min(S::F32_LANES);
-                        // SAFETY: the contract of the kernel (kernels/README.md).
-                        unsafe {
-                            let weights = p.weights.wrapping_add(block * (1 + H * W) * BLOCK + lane);
-                            self.tile(simd, (y, x), first + lane, lanes, weights);
-                        }
-                    }
+            let mut x = 0;
+            while x < p.output_width {
+                let left = p.output_width - x;
+                let whole = left >= COLUMNS && inside(x, Self::SPAN);
+                // A pixel whose window loses a column goes alone, so that most tiles are whole.
+                let count = if whole || inside(x, (W - 1) * DILATION + 1) { left.min(COLUMNS) } else { 1 };
+                let pixels = (y, x, count);
+                match (whole, p.clamp_input != 0) {
+                    (true, false) => self.channels::<S, true, false>(simd, pixels),
+                    (true, true) => self.channels::<S, true, true>(simd, pixels),
+                    (false, false) => self.channels::<S, false, false>(simd, pixels),
+                    (false, true) => self.channels::<S, false, true>(simd, pixels),
                 }
+                x += count;
             }
         }
     }

@@ -34,8 +34,15 @@ pub(crate) fn clamp_hi<S: Simd>(simd: S, x: S::f32s, hi: S::f32s) -> S::f32s {
 /// `n` elements must be readable.
 #[inline(always)]
 pub(super) unsafe fn load<S: Simd>(simd: S, pointer: *const f32, n: usize) -> S::f32s {
-    // SAFETY: by this function's own contract.
-    simd.partial_load_f32s(unsafe { slice::from_raw_parts(pointer, n) })
+    // SAFETY: by this function's own contract; pulp's vectors are plain data of as many elements as they have lanes.
+    unsafe {
+        // Where `n` is no constant, the masks of partial vectors cost more than the test.
+        if n == S::F32_LANES {
+            pointer.cast::<S::f32s>().read_unaligned()
+        } else {
+            simd.partial_load_f32s(slice::from_raw_parts(pointer, n))
+        }
+    }
 }
 
 /// Stores the first `n` lanes at `pointer`, 1 <= n <= lanes.
@@ -44,8 +51,14 @@ pub(super) unsafe fn load<S: Simd>(simd: S, pointer: *const f32, n: usize) -> S:
 /// `n` elements must be writable.
 #[inline(always)]
 pub(super) unsafe fn store<S: Simd>(simd: S, pointer: *mut f32, n: usize, v: S::f32s) {
-    // SAFETY: by this function's own contract.
-    simd.partial_store_f32s(unsafe { slice::from_raw_parts_mut(pointer, n) }, v);
+    // SAFETY: as for `load`.
+    unsafe {
+        if n == S::F32_LANES {
+            pointer.cast::<S::f32s>().write_unaligned(v);
+        } else {
+            simd.partial_store_f32s(slice::from_raw_parts_mut(pointer, n), v);
+        }
+    }
 }
 
 /// The address of the first channel of a pixel of `image`, or of where it would be.
