@@ -201,11 +201,11 @@ mod detect {
         }
     }
 
-    /// Zen 4: AMD family 19h with AVX-512.
+    /// AMD says how wide its units are (leaf 0x8000001A, "performance optimization identifiers": bit 3 of EAX, FP512): whole on
+    /// the servers and desktops of Zen 5, halved on Zen 4 and the mobile Zen 5. Intel's AVX-512 counts as whole.
     pub fn double_pumped_avx512() -> bool {
-        let version = __cpuid(1).eax;
-        let family = (version >> 8 & 0xf) + (version >> 20 & 0xff);
-        amd() && family == 0x19 && runs(Isa::Avx512)
+        let wide = || __cpuid(0x8000_0000).eax >= 0x8000_001A && __cpuid(0x8000_001A).eax & 1 << 3 != 0;
+        runs(Isa::Avx512) && amd() && !wide()
     }
 }
 
