@@ -1,9 +1,12 @@
 //! Channels copied from one image to another: what a concatenation or a shuffle leaves to do.
 
+use std::array;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::operator::Packed;
 use super::part::Call;
+use crate::tensor::Image;
 
 /// Some channels that lie side by side in the input, and in the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,27 +19,52 @@ pub(crate) struct CopyRun {
     pub channels: usize,
 }
 
-/// Copies runs of channels, pixel by pixel.
+/// Copies runs of channels, pixel by pixel: in pieces of 8, 4, 2 and 1 channels, those of one size after the other.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    /// First channels, of the input and of the output, of runs that take a whole vector each, in the order of their outputs:
-    /// what they write behind their own channels is written again by the runs after them.
-    short: Vec<(usize, usize)>,
-    /// The other runs; they come last.
-    long: Vec<CopyRun>,
+    eights: Pieces,
+    fours: Pieces,
+    twos: Pieces,
+    ones: Pieces,
 }
 
-/// Elements of the vectors of short runs.
-const LANES: usize = 8;
+/// The first channels of pieces, of the input and of the output.
+type Pieces = Vec<(usize, usize)>;
+
+/// Pixels that are copied together, so that a piece is looked up once for them.
+const AT_ONCE: usize = 4;
 
 impl Copy {
     /// `runs` in the order of their outputs. Where `whole`, they are all channels of the output.
-    pub fn new(runs: Vec<CopyRun>, whole: bool) -> Self {
+    pub fn new(runs: &[CopyRun], whole: bool) -> Self {
         let input = runs.iter().map(|run| run.from + run.channels).max().unwrap_or(0);
         let output = if whole { runs.iter().map(|run| run.channels).sum() } else { 0 };
-        let is_short = |run: &CopyRun| run.channels <= LANES && run.from + LANES <= input && run.to + LANES <= output;
-        let (short, long): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_short);
-        Copy { short: short.into_iter().map(|run| (run.from, run.to)).collect(), long }
+        let longest = runs.iter().map(|run| run.channels).max().unwrap_or(0);
+        let mut copy = Copy { eights: Vec::new(), fours: Vec::new(), twos: Vec::new(), ones: Vec::new() };
+        for &CopyRun { from, to, channels } in runs.iter().filter(|run| run.channels > 0) {
+            // One piece, if the pieces after it write again what it writes behind its channels: none is larger.
+            let rounded = channels.next_power_of_two();
+            let fits = rounded <= 8 && from + rounded <= input && to + rounded <= output;
+            if fits && rounded == longest.next_power_of_two() {
+                copy.pieces(rounded).push((from, to));
+                continue;
+            }
+            // As many channels at once as there are; the last piece ends at the last channel, and copies some again.
+            let width = 1 << channels.ilog2().min(3);
+            let starts = (0..channels).step_by(width).map(|start| start.min(channels - width));
+            copy.pieces(width).extend(starts.map(|start| (from + start, to + start)));
+        }
+        copy
+    }
+
+    /// Those of so many channels, or of the most if there are none such.
+    fn pieces(&mut self, width: usize) -> &mut Pieces {
+        match width {
+            1 => &mut self.ones,
+            2 => &mut self.twos,
+            4 => &mut self.fours,
+            _ => &mut self.eights,
+        }
     }
 }
 
@@ -55,20 +83,19 @@ impl Packed for Copy {
                 let Pixels(copy, call) = self;
                 let (height, width) = call.output_size;
                 for y in 0..height {
-                    let (mut from, mut to) = (call.input.offset(y, 0, 0).pointer, call.output.offset(y, 0, 0).pointer);
-                    for _ in 0..width {
-                        // SAFETY: by the contract of the function around both images hold the pixel, so that a vector of a
-                        // short run lies inside it (`new`), and the channels of a long one do.
+                    let mut x = 0;
+                    while x < width {
+                        let (from, to) = (call.input.offset(y, x, 0), call.output.offset(y, x, 0));
+                        // SAFETY: by the contract of the function around both images hold the pixels and the runs.
                         unsafe {
-                            for &(first, target) in &copy.short {
-                                vector::<S>(from.add(first), to.add(target));
-                            }
-                            for run in &copy.long {
-                                copy_run::<S>(from.add(run.from), to.add(run.to), run.channels);
+                            if width - x >= AT_ONCE {
+                                copy.block::<S, AT_ONCE>(&from, &to);
+                                x += AT_ONCE;
+                            } else {
+                                copy.block::<S, 1>(&from, &to);
+                                x += 1;
                             }
                         }
-                        from = from.wrapping_offset(call.input.pixel_stride);
-                        to = to.wrapping_offset(call.output.pixel_stride);
                     }
                 }
             }
@@ -77,53 +104,91 @@ impl Packed for Copy {
     }
 }
 
-/// Copies so many channels: mostly fewer than a call of `memcpy` is worth. The last vector ends at the last channel, and copies
-/// some a second time.
-///
-/// # Safety
-/// They must be readable and writable.
-#[inline(always)]
-unsafe fn copy_run<S: Simd>(from: *const f32, to: *mut f32, channels: usize) {
-    // SAFETY: by this function's own contract: every vector lies inside the run.
-    unsafe {
-        if channels >= LANES {
-            let last = channels - LANES;
-            let mut at = 0;
-            while at < last {
-                vector::<S>(from.add(at), to.add(at));
-                at += LANES;
+impl Copy {
+    /// Copies `PIXELS` pixels, piece by piece.
+    ///
+    /// # Safety
+    /// They must be there in both images, with all channels of the runs.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const PIXELS: usize>(&self, input: &Image, output: &Image) {
+        let pixels: [_; PIXELS] = array::from_fn(|pixel| {
+            (input.offset(0, pixel, 0).pointer.cast_const(), output.offset(0, pixel, 0).pointer)
+        });
+        // SAFETY: by this function's own contract: every piece lies inside its run.
+        unsafe {
+            if S::F32_LANES == 8 {
+                copy::<S::f32s, PIXELS>(&self.eights, &pixels);
+            } else {
+                copy::<[f32; 8], PIXELS>(&self.eights, &pixels);
             }
-            vector::<S>(from.add(last), to.add(last));
-        } else if channels >= 4 {
-            copy::<[f32; 4]>(from, to);
-            copy::<[f32; 4]>(from.add(channels - 4), to.add(channels - 4));
-        } else {
-            (0..channels).for_each(|at| *to.add(at) = *from.add(at));
+            copy::<[f32; 4], PIXELS>(&self.fours, &pixels);
+            copy::<[f32; 2], PIXELS>(&self.twos, &pixels);
+            copy::<f32, PIXELS>(&self.ones, &pixels);
         }
     }
 }
 
-/// Copies [`LANES`] elements.
+/// Copies `pieces` of a `V` each, from and to each of the pixels.
 ///
 /// # Safety
 /// They must be readable and writable.
 #[inline(always)]
-unsafe fn vector<S: Simd>(from: *const f32, to: *mut f32) {
-    // SAFETY: by this function's own contract.
-    unsafe {
-        match S::F32_LANES {
-            LANES => copy::<S::f32s>(from, to),
-            _ => copy::<[f32; LANES]>(from, to),
+unsafe fn copy<V, const PIXELS: usize>(pieces: &Pieces, pixels: &[(*const f32, *mut f32); PIXELS]) {
+    for &(first, target) in pieces {
+        for (from, to) in pixels {
+            // SAFETY: by this function's own contract.
+            unsafe { to.add(target).cast::<V>().write_unaligned(from.add(first).cast::<V>().read_unaligned()) };
         }
     }
 }
 
-/// Copies a `V`.
-///
-/// # Safety
-/// It must be readable and writable.
-#[inline(always)]
-unsafe fn copy<V>(from: *const f32, to: *mut f32) {
-    // SAFETY: by this function's own contract.
-    unsafe { to.cast::<V>().write_unaligned(from.cast::<V>().read_unaligned()) };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(lengths: &[usize], whole: bool) -> Copy {
+        let mut to = 0;
+        let total: usize = lengths.iter().sum();
+        let run = |&channels: &usize| {
+            to += channels;
+            // From the back to the front.
+            CopyRun { from: total - to, to: to - channels, channels }
+        };
+        Copy::new(&lengths.iter().map(run).collect::<Vec<_>>(), whole)
+    }
+
+    /// What a pixel of the output holds where the input's channels are 1, 2, 3, …, the output's all zero before.
+    fn copied(copy: &Copy, channels: usize) -> Vec<f32> {
+        let input: Vec<f32> = (1..=channels).map(|channel| channel as f32).collect();
+        let mut output = vec![0.0; channels];
+        for (width, pieces) in [(8, &copy.eights), (4, &copy.fours), (2, &copy.twos), (1, &copy.ones)] {
+            for &(from, to) in pieces {
+                output[to..to + width].copy_from_slice(&input[from..from + width]);
+            }
+        }
+        output
+    }
+
+    #[test]
+    fn pieces_hold_all_channels() {
+        for lengths in [&[3, 3, 3][..], &[1, 2, 1, 2], &[58, 3, 3], &[12, 6, 3, 3], &[7, 1, 8, 5], &[24], &[5, 5], &[1]]
+        {
+            let total: usize = lengths.iter().sum();
+            let mut want = Vec::new();
+            for &length in lengths {
+                let first = total - want.len() - length;
+                want.extend((first..first + length).map(|channel| (channel + 1) as f32));
+            }
+            for whole in [false, true] {
+                assert_eq!(copied(&copy(lengths, whole), total), want, "{lengths:?}, whole {whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_one_piece_where_the_next_writes_over_its_end() {
+        let count = |copy: &Copy| [&copy.eights, &copy.fours, &copy.twos, &copy.ones].map(Vec::len);
+        assert_eq!(count(&copy(&[3; 8], true)), [0, 6, 4, 0], "the first would read, the last write past the end");
+        assert_eq!(count(&copy(&[3; 8], false)), [0, 0, 16, 0]);
+    }
 }

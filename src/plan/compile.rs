@@ -189,7 +189,7 @@ impl Compiler<'_> {
         // Nothing writes between its runs.
         let alone = tensors.len() == 1;
         let tensors: Vec<(Place, Arc<dyn Packed>)> =
-            tensors.into_iter().map(|(tensor, runs)| (tensor, Arc::new(Copy::new(runs, alone)) as _)).collect();
+            tensors.into_iter().map(|(tensor, runs)| (tensor, Arc::new(Copy::new(&runs, alone)) as _)).collect();
         let operators = tensors.iter().map(|(_, copy)| copy.clone()).collect();
         self.copy(operators, "copy", output, |rows, actions| {
             let size = (rows.len(), output.layout.width);
