@@ -115,7 +115,7 @@ fn taken(place: &Place, copies: usize) -> Option<Range<usize>> {
 /// No two tensors that live through an item share memory, nor does its scratch with any of them: a tensor lives from the
 /// item that writes it to the last one that reads it, and through the former in any case.
 fn live_places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
-    let Shared { graph, lowered, packed, schedules, observed, staged, .. } = &*plan.shared;
+    let Shared { graph, lowered, packed, schedules, options: Options { observed, staged, .. }, .. } = &*plan.shared;
     let items = &lowered.items;
     let compiler = Compiler { graph, lowered, schedules: *schedules, batch: plan.batch };
     let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
