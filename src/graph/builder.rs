@@ -354,7 +354,8 @@ impl Builder {
             .ok_or_else(|| Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space"))?;
         let parameters = &layer.parameters;
         let alone = matches!(parameters.weights(), Tensors::Ones) && !parameters.has_bias();
-        if !operator.traits().weighted && !(alone && parameters.norm().is_some()) {
+        let normalises = alone && parameters.norm().is_some();
+        if !operator.traits().weighted && !normalises {
             let expected = "Layer::without_weights() with a norm";
             return Err(Error::node(name, "layer", "one with weights or a bias, or without a norm", expected));
         }

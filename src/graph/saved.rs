@@ -115,7 +115,8 @@ fn read_node(net: &mut Builder, listed: &mut usize, from: &mut Reader<'_>) -> Re
     let output = net.shape(result)?;
     // Where each channel is by itself, they are written as they are read.
     let free = traits.weighted && !traits.channelwise;
-    if !output_order.is_empty() && !(free && is_permutation(&output_order, output.channels)) {
+    let fits = output_order.is_empty() || free && is_permutation(&output_order, output.channels);
+    if !fits {
         return Err(Error::blob(format!("{name}: {output_order:?} is no order of the {} outputs", output.channels)));
     }
     let output_order = Some(output_order).filter(|order| !order.is_empty());

@@ -121,8 +121,12 @@ impl Plan {
         check_batch(options.batch)?;
         let schedules = Schedules::new(&options, threads, Machine::this().blocking());
         let lowered = lower(&graph, options.observed, &schedules);
-        let site = Sites { graph: &graph, kernels, schedules: &schedules, batch: options.batch };
-        let (packed, flushed) = site.pack(&lowered.items, source)?;
+        let sites = Sites { graph: &graph, kernels, schedules: &schedules, batch: options.batch };
+        let flushed = match source {
+            Source::Folded(folded) => folded.iter().flatten().map(|folded| folded.flushed).sum(),
+            Source::Saved(_, flushed) => flushed,
+        };
+        let packed = sites.pack(&lowered.items, source)?;
         Ok(Arc::new(Shared { kernels, graph, lowered, packed, schedules, threads, options, flushed }))
     }
 
@@ -240,27 +244,25 @@ struct Sites<'a> {
 }
 
 impl Sites<'_> {
-    /// The operators of every item's stages, their weights side by side in the order in which they will be read; and how many
-    /// weights were flushed.
-    fn pack(&self, items: &[Item], source: Source<'_>) -> Result<(Vec<Vec<Arc<dyn Packed>>>, usize)> {
+    /// The operators of every item's stages, their weights side by side in the order in which they will be read.
+    fn pack(&self, items: &[Item], source: Source<'_>) -> Result<Vec<Vec<Arc<dyn Packed>>>> {
         let pack_items = |pack: &mut dyn FnMut(&Stage) -> Result<Arc<dyn Packed>>| {
-            items.iter().map(|item| item.stages.iter().map(&mut *pack).collect()).collect::<Result<Vec<Vec<_>>>>()
+            items.iter().map(|item| item.stages.iter().map(&mut *pack).collect()).collect()
         };
         match source {
             Source::Folded(folded) => {
                 // The packed weights are padded to whole vectors.
                 let weights = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
                 let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
-                let packed = pack_items(&mut |stage| {
+                pack_items(&mut |stage| {
                     let (weights, bias) = self.weights_of(stage.node, folded)?;
                     self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })
-                })?;
-                Ok((packed, folded.iter().flatten().map(|folded| folded.flushed).sum()))
+                })
             }
-            Source::Saved(mut saved, flushed) => {
+            Source::Saved(mut saved, _) => {
                 let packed = pack_items(&mut |stage| self.operator(stage, Packing::Saved(&mut saved)))?;
                 saved.end()?;
-                Ok((packed, flushed))
+                Ok(packed)
             }
         }
     }
