@@ -43,7 +43,7 @@ pub enum sepconv_status {
     /// The bytes are no saved plan, or a damaged one.
     Blob = 11,
     /// A plan was saved by another version of the library, for another ISA, for other kernels, or on a machine for which
-    /// another plan would be built.
+    /// another plan would be made.
     OtherBlob = 12,
 }
 
