@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,13 +16,19 @@ use common::{Failure, Flags, time_on_demand};
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
+    /// Run the plan of this file, as the example logits saves it
+    #[arg(long, conflicts_with_all = ["net", "weights"])]
+    plan: Option<PathBuf>,
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let setup = flags.setup("hash")?;
     let threads = flags.parallel()?;
-    let (plan, input) = (setup.plan(&*threads, 1)?, setup.hash_image()?);
+    let plan = match &arguments.plan {
+        Some(path) => flags.load(path)?.with_batch(1)?,
+        None => flags.setup("hash")?.plan(&*threads, 1)?,
+    };
+    let input = common::hash_image_for(&plan)?;
     let (mut workspace, mut logits) = (plan.workspace()?, common::zeros(plan.output_len())?);
     let mut run = || Ok(plan.run(&*threads, &mut workspace, &input, &mut logits)?);
     run()?;

@@ -4,13 +4,14 @@
 
 mod common;
 
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::Parser;
 use common::{Failure, Flags};
-use sepconv::weights::hash_of_bits;
+use sepconv::weights::{HashWeights, hash_of_bits};
+use sepconv::{Graph, Shape};
 use serde::Serialize;
 
 /// Runs a network once and prints its logits as one JSON object; the features where the weights have no classifier.
@@ -21,6 +22,12 @@ struct Arguments {
     /// Image: hash (made from the word `input`) or a safetensors file with a tensor `input`, n x c x h x w
     #[arg(long, default_value = "hash")]
     input: String,
+    /// Also write the plan to this file, for --plan
+    #[arg(long)]
+    save: Option<PathBuf>,
+    /// Run the plan of this file, whose network and weights are in it
+    #[arg(long, conflicts_with_all = ["net", "weights", "save"])]
+    plan: Option<PathBuf>,
 }
 
 /// One value, or one a picture where there are several.
@@ -57,18 +64,35 @@ struct Output<'a> {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let flags = &arguments.flags;
-    let setup = flags.setup("hash")?;
-    let image = setup.network.input();
-    let (images, input) = match arguments.input.as_str() {
-        "hash" => (1, setup.hash_image()?),
-        path => common::read_input(Path::new(path), (image.height, image.width, image.channels))?,
-    };
     let threads = flags.parallel()?;
-    let plan = setup.plan(&*threads, images)?;
+    let shapes = |graph: &Graph| {
+        let input = graph.inputs().next().map_or(Shape::default(), |(_, shape)| shape);
+        (input, graph.outputs().next().map_or(Shape::default(), |(_, shape)| shape))
+    };
+    let read = |image: Shape| match arguments.input.as_str() {
+        "hash" => Ok((1, HashWeights::image(image.height, image.width, image.channels)?)),
+        path => common::read_input(Path::new(path), (image.height, image.width, image.channels)),
+    };
+    let (plan, input, is_backbone) = match &arguments.plan {
+        Some(path) => {
+            let plan = flags.load(path)?;
+            let (image, output) = shapes(plan.graph());
+            let (images, input) = read(image)?;
+            (plan.with_batch(images)?, input, output.pixels() > 1)
+        }
+        None => {
+            let setup = flags.setup("hash")?;
+            let (images, input) = read(setup.network.input())?;
+            (setup.plan(&*threads, images)?, input, setup.is_backbone)
+        }
+    };
+    if let Some(path) = &arguments.save {
+        fs::write(path, plan.save()?).map_err(|why| format!("--save {}: {why}", path.display()))?;
+    }
     let mut logits = common::zeros(plan.output_len())?;
     plan.run(&*threads, &mut plan.workspace()?, &input, &mut logits)?;
     common::finite(&logits)?;
-    let (shape, is_backbone) = (setup.network.output(), setup.is_backbone);
+    let (_, shape) = shapes(plan.graph());
     let n_out = shape.len();
     let rows: Vec<&[f32]> = logits.chunks_exact(n_out).collect();
     let argmax = |row: &&[f32]| (0..n_out).fold(0, |best, i| if row[i] > row[best] { i } else { best });

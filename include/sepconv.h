@@ -62,6 +62,11 @@ typedef enum {
   SEPCONV_STATUS_NOT_A_HANDLE = 9,
   // A defect of the library: it panicked. Never for wrong arguments.
   SEPCONV_STATUS_PANICKED = 10,
+  // The bytes are no saved plan, or a damaged one.
+  SEPCONV_STATUS_BLOB = 11,
+  // A plan was saved by another version of the library, for another ISA, for other kernels, or on a machine for which
+  // another plan would be made.
+  SEPCONV_STATUS_OTHER_BLOB = 12,
 } sepconv_status;
 
 // In which order weights lie.
@@ -354,6 +359,14 @@ typedef struct {
   // Floats from one image to the next; 0 stands for those from the first to the last of an image.
   size_t image_stride;
 } sepconv_batch_mut;
+
+// How to load a plan. A struct of zeros, as a null pointer to one, is the default.
+typedef struct {
+  // The name of the ISA that the plan was saved for; null: see `sepconv_isa_chosen`.
+  const char *isa;
+  // Not 0: reads all weights once and compares their hash. Damage to them changes results, and no more than that.
+  int verify;
+} sepconv_load_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -669,6 +682,28 @@ sepconv_status sepconv_plan_run(const sepconv_plan *plan,
                                 size_t input_count,
                                 const sepconv_batch_mut *outputs,
                                 size_t output_count);
+
+// Writes a plan as a blob, which `sepconv_plan_load` makes the same plan of, and how many bytes it has. Where `blob` is null
+// and `capacity` is 0, the number alone.
+//
+// An error where `capacity` is less than that.
+sepconv_status sepconv_plan_save(const sepconv_plan *plan,
+                                 void *blob,
+                                 size_t capacity,
+                                 size_t *length);
+
+// Writes the handle of the plan that `sepconv_plan_save` made `length` bytes at `blob` of: for as many images and threads. A
+// blob that begins at a multiple of `SEPCONV_WORKSPACE_ALIGNMENT` bytes, as a mapped file does, is not copied: it must stay as
+// it is until the plan, and every other made of it by `sepconv_plan_with_batch`, is freed. Of any other blob the weights are
+// copied, and it may be freed.
+//
+// `SEPCONV_STATUS_BLOB` where it is damaged; `SEPCONV_STATUS_OTHER_BLOB` where it was saved by another version of the library,
+// for another ISA, for other kernels, or on a machine for which another plan would be made. Whatever the bytes are, nothing
+// outside them is read.
+sepconv_status sepconv_plan_load(const void *blob,
+                                 size_t length,
+                                 const sepconv_load_options *options,
+                                 sepconv_plan **plan);
 
 // What the last failed call on this thread said: UTF-8, never null, empty where none failed yet. It stays as it is until
 // the next call that fails on this thread.

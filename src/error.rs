@@ -99,6 +99,22 @@ pub enum Error {
         /// The network that has tensors of these names.
         looks_like: &'static str,
     },
+    /// A saved plan that is damaged, or none.
+    #[error("not a readable saved plan: {why}; save it again")]
+    Blob {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A saved plan for another version of this crate, another ISA, or another machine.
+    #[error("the plan was saved for {what} {got}, expected {expected}: build it here, and save it again")]
+    OtherBlob {
+        /// What differs.
+        what: &'static str,
+        /// What the plan was saved for.
+        got: String,
+        /// What there is here.
+        expected: String,
+    },
     /// A weight file that cannot be read.
     #[error("not a readable safetensors file: {why}; fetch or convert it again")]
     File {
@@ -123,6 +139,19 @@ impl Error {
             Error::Node { what, got, expected, .. } => Error::Node { node: node.into(), what, got, expected },
             Error::Length { what, got, expected } => Error::Length { what: format!("{node}: {what}"), got, expected },
             error => error,
+        }
+    }
+
+    pub(crate) fn blob(why: impl Into<String>) -> Self {
+        Error::Blob { why: why.into() }
+    }
+
+    /// The same error as one of the saved plan that was being loaded, where it is about what that holds.
+    pub(crate) fn of_blob(self) -> Self {
+        match self {
+            Error::Blob { .. } | Error::OtherBlob { .. } | Error::Memory { .. } => self,
+            Error::UnknownIsa { .. } | Error::UnsupportedIsa { .. } => self,
+            error => Error::blob(error.to_string()),
         }
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(sepconv_kernels), allow(dead_code))]
 
+mod blob;
 #[cfg(feature = "capi")]
 pub mod capi;
 mod error;
@@ -25,5 +26,5 @@ pub use kernel::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel, select};
 pub use ops::Epilogue;
 #[cfg(feature = "reference")]
 pub use plan::Computed;
-pub use plan::{Bytes, Description, Fusion, Inputs, Observer, Options, Outputs, Plan, Workspace};
+pub use plan::{Bytes, Description, Fusion, Inputs, LoadOptions, Observer, Options, Outputs, Plan, Workspace};
 pub use tensor::{AlignedBuffer, Batch, BatchMut, Clamp, Layout, Padding, Shape, View, ViewMut, Window};

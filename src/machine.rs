@@ -88,6 +88,13 @@ impl Machine {
         if self.caches.l2 < 2 << 20 { &Blocking::SMALL_L2 } else { &Blocking::LARGE_L2 }
     }
 
+    /// All that plans depend on, in words: two machines with the same make the same plan of a graph and an ISA.
+    pub fn facts(&self) -> String {
+        let (bits, order) = (usize::BITS, if cfg!(target_endian = "little") { "little" } else { "big" });
+        let (l1d, wide) = (self.caches.l1d, if self.double_pumped_avx512 { "halved" } else { "whole" });
+        format!("{bits} bits, {order}-endian, {l1d} bytes of L1, {:?}, wide vectors {wide}", self.blocking())
+    }
+
     /// Whether the CPU computes vectors of 512 bits as two halves, so that they do no more a cycle than those of 256 bits.
     pub fn double_pumped_avx512(&self) -> bool {
         self.double_pumped_avx512

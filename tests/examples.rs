@@ -20,7 +20,7 @@ use sepconv::Isa;
 use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 13] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
     "custom_network",
@@ -32,6 +32,7 @@ const EXAMPLES: [&str; 12] = [
     "tradeoff --net mobilenet_v1 --width 0.25 --resolution 128 --rounds 1",
     "tune --net digits --rounds 1",
     "latency",
+    "startup --rounds 1 --json",
     "depthwise_latency --size 8 --channels 8 --stride 1",
 ];
 
@@ -206,6 +207,35 @@ fn what_cannot_be_classified_is_an_error() {
         ("classify SMALL --weights hash --preprocess digits photo.png", 2, "digits prepares 1 channel(s)"),
         ("classify --weights infinite.safetensors photo.png", 2, "output 7 is inf"),
         ("logits --weights infinite.safetensors", 2, "output 7 is inf"),
+    ]);
+}
+
+/// What is printed of a plan is what is printed of the network that it was saved of.
+#[test]
+fn a_saved_plan_gives_the_logits_of_its_network() {
+    if emulated() {
+        return;
+    }
+    for isa in Isa::supported() {
+        let said = |line: &str| {
+            let output = run(&format!("{line} --isa {isa}"), Stdio::piped());
+            let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap()).concat();
+            assert_eq!(output.status.code(), Some(0), "{line}: {said}");
+            said
+        };
+        let own = said(&format!("logits SMALL --save {isa}.plan"));
+        assert!(own.contains("\"n_out\":1000,"), "{own}");
+        assert_eq!(said(&format!("logits --plan {isa}.plan")), own);
+        assert!(said(&format!("latency --plan {isa}.plan")).starts_with("ready"));
+        for other in Isa::supported().into_iter().filter(|&other| other != isa) {
+            let line = format!("logits --plan {isa}.plan --isa {other}");
+            check(&[(&line, 2, &format!("saved for ISA {isa}, expected {other}"))]);
+        }
+    }
+    check(&[
+        ("logits --plan 1001.safetensors", 2, "--plan 1001.safetensors: not a readable saved plan"),
+        ("latency --plan none.plan", 2, "expected a saved plan"),
+        ("logits --plan some.plan --weights hash", 2, "cannot be used with"),
     ]);
 }
 

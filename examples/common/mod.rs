@@ -14,8 +14,8 @@ use preprocess::Recipe;
 pub use program::{complain, finite, main, print_json, room, time_on_demand, zeros};
 use sepconv::models::{Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
 use sepconv::parallel::{Parallel, Rayon, Serial};
-use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
-use sepconv::{Error, Fusion, Isa, Observer, Options, Plan};
+use sepconv::weights::{Folded, HashWeights, SafetensorsWeights, Weights};
+use sepconv::{Error, Fusion, Isa, LoadOptions, Observer, Options, Plan, Shape};
 
 /// What an example may fail with: a sentence for a person.
 pub type Failure = Box<dyn std::error::Error>;
@@ -131,20 +131,19 @@ impl Flags {
             .into()),
             path => {
                 let path = PathBuf::from(path);
-                let fail = |why: &dyn Display| format!("--weights {}: {why}", path.display());
-                let file = File::open(&path)
-                    .map_err(|why| fail(&format_args!("{why}; expected hash, embedded or a safetensors file")))?;
-                let kind = file.metadata().map_err(|why| fail(&why))?.file_type();
-                if !kind.is_file() {
-                    let kind = if kind.is_dir() { "a folder" } else { "no ordinary file" };
-                    return Err(fail(&format_args!("this is {kind}; give one safetensors file")).into());
-                }
-                // SAFETY: the file is only read; a program that cuts it short meanwhile ends this one with a signal, as
-                // with any mapped file.
-                let map = unsafe { Mmap::map(&file) }.map_err(|why| fail(&why))?;
+                let map = map(&path, "hash, embedded or a safetensors file")
+                    .map_err(|why| format!("--weights {}: {why}", path.display()))?;
                 Ok(Source::File(path, map))
             }
         }
+    }
+
+    /// The plan that `path` holds, mapped.
+    pub fn load(&self, path: &Path) -> Result<Plan, Failure> {
+        let fail = |why: &dyn Display| format!("--plan {}: {why}", path.display());
+        let map = map(path, "a saved plan").map_err(|why| fail(&why))?;
+        let options = LoadOptions { isa: self.isa, ..LoadOptions::default() };
+        Ok(Plan::load(map, options).map_err(|why| fail(&why))?)
     }
 
     /// What the weight file `bytes` says, where it does not contradict the flags.
@@ -271,12 +270,17 @@ impl Setup {
 
     /// The plan with other options than the flags'.
     pub fn plan_with(&self, threads: &dyn Parallel, options: Options) -> Result<Plan, Failure> {
-        let build = |weights: &dyn Weights| self.network.plan(weights, threads, options);
+        Ok(Plan::from_folded(self.network.graph(), &self.fold()?, threads, options)?)
+    }
+
+    /// The weights, folded.
+    pub fn fold(&self) -> Result<Vec<Option<Folded>>, Failure> {
+        let fold = |weights: &dyn Weights| self.network.fold(weights);
         match &self.source {
-            Source::Hash => Ok(build(&HashWeights)?),
-            Source::Embedded => Ok(build(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
+            Source::Hash => Ok(fold(&HashWeights)?),
+            Source::Embedded => Ok(fold(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
             Source::File(path, map) => {
-                SafetensorsWeights::new(map).and_then(|weights| build(&weights)).map_err(|error| match error {
+                SafetensorsWeights::new(map).and_then(|weights| fold(&weights)).map_err(|error| match error {
                     Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => {
                         let hint = match self.is_backbone {
                             true => format!("\n  {}", self.headless()),
@@ -356,6 +360,25 @@ impl Flags {
             threads => Err(format!("--threads {threads}: expected 1 to 1024").into()),
         }
     }
+}
+
+/// The bytes of a file, mapped; else why not, where `expected` is.
+pub fn map(path: &Path, expected: &str) -> Result<Mmap, String> {
+    let file = File::open(path).map_err(|why| format!("{why}; expected {expected}"))?;
+    let kind = file.metadata().map_err(|why| why.to_string())?.file_type();
+    if !kind.is_file() {
+        let kind = if kind.is_dir() { "a folder" } else { "no ordinary file" };
+        return Err(format!("this is {kind}; expected {expected}"));
+    }
+    // SAFETY: the file is only read; a program that cuts it short meanwhile ends this one with a signal, as with any
+    // mapped file.
+    unsafe { Mmap::map(&file) }.map_err(|why| why.to_string())
+}
+
+/// The image of hash weights for the input of `plan`.
+pub fn hash_image_for(plan: &Plan) -> Result<Vec<f32>, Failure> {
+    let shape = plan.graph().inputs().next().map_or(Shape::default(), |(_, shape)| shape);
+    Ok(HashWeights::image(shape.height, shape.width, shape.channels)?)
 }
 
 /// A network's name in JSON.

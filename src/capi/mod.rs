@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod parameters;
 pub mod plan;
 mod pointer;
+pub mod saved;
 pub mod status;
 pub mod threads;
 pub mod types;

@@ -34,7 +34,7 @@ impl Opaque for sepconv_plan {
 
 /// What a plan holds.
 pub(super) struct Held {
-    plan: Plan,
+    pub plan: Plan,
     inputs: Vec<(CString, Shape)>,
     outputs: Vec<(CString, Shape)>,
 }
@@ -132,7 +132,8 @@ unsafe fn options(pointer: *const sepconv_plan_options) -> Checked<Options> {
     Ok(Options { isa, batch: options.batch, fusion, low_memory: options.low_memory != 0, ..Options::default() })
 }
 
-fn held(plan: Plan) -> Checked<*mut sepconv_plan> {
+/// The handle of a plan; an error where it has too many inputs or outputs.
+pub(super) fn held(plan: Plan) -> Checked<*mut sepconv_plan> {
     let named = |(name, shape): (&str, Shape)| (CString::new(name.replace('\0', " ")).unwrap_or_default(), shape);
     let inputs: Vec<_> = plan.graph().inputs().map(named).collect();
     let outputs: Vec<_> = plan.graph().outputs().map(named).collect();

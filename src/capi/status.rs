@@ -40,6 +40,11 @@ pub enum sepconv_status {
     NotAHandle = 9,
     /// A defect of the library: it panicked. Never for wrong arguments.
     Panicked = 10,
+    /// The bytes are no saved plan, or a damaged one.
+    Blob = 11,
+    /// A plan was saved by another version of the library, for another ISA, for other kernels, or on a machine for which
+    /// another plan would be made.
+    OtherBlob = 12,
 }
 
 /// Why a call is refused.
@@ -71,6 +76,8 @@ impl From<Error> for Failure {
             Error::Shape { .. } | Error::Node { .. } => sepconv_status::Shape,
             Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => sepconv_status::Weights,
             Error::Memory { .. } => sepconv_status::Memory,
+            Error::Blob { .. } => sepconv_status::Blob,
+            Error::OtherBlob { .. } => sepconv_status::OtherBlob,
         };
         Failure::new(status, error.to_string())
     }
@@ -92,7 +99,7 @@ pub extern "C" fn sepconv_last_message() -> *const c_char {
 /// The name of a status, such as `SEPCONV_STATUS_SHAPE`; `unknown` for a number that is none. Never null.
 #[unsafe(no_mangle)]
 pub extern "C" fn sepconv_status_name(status: i32) -> *const c_char {
-    const NAMES: [&CStr; 11] = [
+    const NAMES: [&CStr; 13] = [
         c"SEPCONV_STATUS_OK",
         c"SEPCONV_STATUS_NULL_ARGUMENT",
         c"SEPCONV_STATUS_MISALIGNED",
@@ -104,6 +111,8 @@ pub extern "C" fn sepconv_status_name(status: i32) -> *const c_char {
         c"SEPCONV_STATUS_MEMORY",
         c"SEPCONV_STATUS_NOT_A_HANDLE",
         c"SEPCONV_STATUS_PANICKED",
+        c"SEPCONV_STATUS_BLOB",
+        c"SEPCONV_STATUS_OTHER_BLOB",
     ];
     let name = usize::try_from(status).ok().and_then(|status| NAMES.get(status));
     name.unwrap_or(&c"unknown").as_ptr()

@@ -12,7 +12,7 @@ type Channel = (Origin, usize);
 /// The most channels of a concatenation or a shuffle, whose runs may be as many.
 pub(super) const MOST_ORDERED: usize = 1 << 20;
 /// The most channels of all tensors of a graph that are kept account of one by one.
-const MOST_LISTED: usize = 16 * MOST_ORDERED;
+pub(super) const MOST_LISTED: usize = 16 * MOST_ORDERED;
 
 /// Chooses the order of the output channels of every layer whose readers take them in pieces, and the order in which each node
 /// reads. The values of the graph stay what they are.
@@ -53,7 +53,7 @@ pub(super) fn arrange(graph: &mut Graph) {
 }
 
 /// Where each element of a permutation stands.
-fn inverse(order: &[usize]) -> Vec<usize> {
+pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
     let mut places = vec![0; order.len()];
     order.iter().enumerate().for_each(|(place, &channel)| places[channel] = place);
     places

@@ -77,9 +77,9 @@ use crate::tensor::{Clamp, Layout, Shape, Window};
 #[derive(Debug)]
 pub struct Builder {
     id: usize,
-    inputs: Vec<Input>,
-    values: Vec<Value>,
-    nodes: Vec<Node>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) values: Vec<Value>,
+    pub(super) nodes: Vec<Node>,
     names: HashSet<String>,
 }
 
@@ -216,10 +216,6 @@ impl Builder {
 
     /// A fully connected layer to `outputs` channels; its input has one pixel. Weights O, I.
     pub fn fully_connected(&mut self, name: &str, input: Tensor, outputs: usize, layer: Layer) -> Result<Tensor> {
-        let shape = self.shape_for(name, input)?;
-        if (shape.height, shape.width) != (1, 1) {
-            return Err(Error::node(name, "fully connected input", shape, "an image of one pixel: pool it first"));
-        }
         self.weighted(name, Mixing { kind: "fully_connected", outputs, stride: 1, groups: 1 }, input, layer)
     }
 
@@ -240,14 +236,6 @@ impl Builder {
     /// ([`Layer::without_weights`]), then its clamp: a normalisation after an activation cannot be folded into the
     /// convolution before it (EffNet).
     pub fn leaky_norm(&mut self, name: &str, input: Tensor, slope: f32, layer: Layer) -> Result<Tensor> {
-        if !slope.is_finite() {
-            return Err(Error::node(name, "slope", slope, "a finite number"));
-        }
-        let parameters = &layer.parameters;
-        if !matches!(parameters.weights(), Tensors::Ones) || parameters.has_bias() || parameters.norm().is_none() {
-            let expected = "Layer::without_weights() with a norm";
-            return Err(Error::node(name, "layer", "one with weights or a bias, or without a norm", expected));
-        }
         self.weighted(name, LeakyNorm { slope }, input, layer)
     }
 
@@ -322,7 +310,8 @@ impl Builder {
         self.shape(input).map_err(|error| error.of_node(name))
     }
 
-    fn value(&mut self, value: Value) -> Tensor {
+    /// A tensor that is made of others.
+    pub(super) fn value(&mut self, value: Value) -> Tensor {
         self.values.push(value);
         Tensor { graph: self.id, index: self.values.len() - 1 }
     }
@@ -342,6 +331,17 @@ impl Builder {
         input: Tensor,
         layer: Layer,
     ) -> Result<Tensor> {
+        self.layer(name, Arc::new(operator), input, layer)
+    }
+
+    /// A node with parameters.
+    pub(super) fn layer(
+        &mut self,
+        name: &str,
+        operator: Arc<dyn Operator>,
+        input: Tensor,
+        layer: Layer,
+    ) -> Result<Tensor> {
         self.check_name(name)?;
         let shape = self.shape_for(name, input)?;
         let weights = operator.weights(shape).unwrap_or_default();
@@ -352,6 +352,13 @@ impl Builder {
         let count = count
             .filter(|&count| count <= LARGEST)
             .ok_or_else(|| Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space"))?;
+        let parameters = &layer.parameters;
+        let alone = matches!(parameters.weights(), Tensors::Ones) && !parameters.has_bias();
+        let normalises = alone && parameters.norm().is_some();
+        if !operator.traits().weighted && !normalises {
+            let expected = "Layer::without_weights() with a norm";
+            return Err(Error::node(name, "layer", "one with weights or a bias, or without a norm", expected));
+        }
         let check = |what: &str, tensors: &Tensors, expected: &[(&str, usize)]| match tensors {
             Tensors::Given(arrays) => {
                 let mut pairs = arrays.iter().zip(expected);
@@ -364,20 +371,21 @@ impl Builder {
             Tensors::Ones if operator.traits().weighted => {
                 Err(Error::node(name, what, "none", "some, by name or as arrays"))
             }
-            Tensors::Named(_) | Tensors::Ones => Ok(()),
+            Tensors::Named(_) | Tensors::Ones | Tensors::Packed => Ok(()),
         };
-        check("weights", layer.parameters.weights(), &[("weights", count), ("bias", weights[0])])?;
-        if let Some(Norm { tensors, epsilon }) = layer.parameters.norm() {
+        check("weights", parameters.weights(), &[("weights", count), ("bias", weights[0])])?;
+        if let Some(Norm { tensors, epsilon }) = parameters.norm() {
             let of_norm = ["scale", "shift", "mean", "variance"].map(|part| format!("normalisation {part}"));
             check("normalisation", tensors, &of_norm.each_ref().map(|part| (&**part, weights[0])))?;
             if !(0.0..1.0).contains(epsilon) {
                 return Err(Error::node(name, "epsilon", epsilon, "0 or more, below 1"));
             }
         }
-        self.node(name, Arc::new(operator), &[input], layer.clamp, Some(layer))
+        self.node(name, operator, &[input], layer.clamp, Some(layer))
     }
 
-    fn node(
+    /// A node; `layer` has its parameters.
+    pub(super) fn node(
         &mut self,
         name: &str,
         operator: Arc<dyn Operator>,
@@ -425,7 +433,7 @@ fn check_count(what: &str, channels: usize) -> Result<()> {
 }
 
 /// The error for a tensor without elements, or with too many.
-fn check_shape(name: &str, shape: Shape) -> Result<()> {
+pub(super) fn check_shape(name: &str, shape: Shape) -> Result<()> {
     let extent = Layout::spaced(shape.height, shape.width, shape.channels.min(LARGEST)).extent();
     match extent {
         Some(1..=LARGEST) if shape.channels <= LARGEST => Ok(()),

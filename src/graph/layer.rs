@@ -94,6 +94,8 @@ pub enum Tensors {
     Given(Vec<Arc<[f32]>>),
     /// There are none: every weight is 1.
     Ones,
+    /// They were given, and are packed in the plan that was loaded: no other plan can be built of them.
+    Packed,
 }
 
 impl fmt::Debug for Tensors {
@@ -105,6 +107,7 @@ impl fmt::Debug for Tensors {
                 write!(f, "Given({lengths:?} elements)")
             }
             Tensors::Ones => f.write_str("Ones"),
+            Tensors::Packed => f.write_str("Packed"),
         }
     }
 }
@@ -128,9 +131,9 @@ impl fmt::Debug for Tensors {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
-    weights: Tensors,
-    bias: bool,
-    norm: Option<Norm>,
+    pub(super) weights: Tensors,
+    pub(super) bias: bool,
+    pub(super) norm: Option<Norm>,
 }
 
 impl Parameters {

@@ -7,6 +7,7 @@ mod arrange;
 mod builder;
 mod layer;
 mod nodes;
+mod saved;
 mod value;
 
 pub use builder::{Builder, Flatten};

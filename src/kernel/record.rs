@@ -78,6 +78,15 @@ macro_rules! records {
         }
 
         impl Kernels {
+            /// Every kernel that can be selected, with what its record says: what packed weights depend on.
+            pub(crate) fn rows(&self) -> String {
+                let mut rows = String::new();
+                $(for kernel in self.$list.iter().filter(|kernel| !kernel.trial) {
+                    rows += &format!("{} {} {:?}\n", kernel.name, kernel.isa, ($(&kernel.$field,)*));
+                })*
+                rows
+            }
+
             /// The ISA.
             pub fn isa(&self) -> Isa {
                 self.isa

@@ -8,12 +8,13 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
+use super::pack::Packing;
 use super::part::{Call, Part};
 use super::simd::{Pixelwise, add_run, each_pixel, pixel};
+use crate::blob::Writer;
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
-use crate::tensor::buffer::Arena;
 use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
 /// `output = clamp(a + b)`, pixel by pixel; an error where the three shapes differ.
@@ -65,8 +66,12 @@ impl Operator for Add {
         Window::PIXEL
     }
 
-    fn pack(&self, _site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, _site: &Site, _packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         Ok(Arc::new(*self))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("add");
     }
 
     #[cfg(feature = "reference")]

@@ -9,14 +9,15 @@ use super::max_pool::strip_window;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
+use super::pack::Packing;
 use super::part::{Call, Part};
 use super::simd::{Pixelwise, Sum, each_pixel, reduce_window};
+use crate::blob::Writer;
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
-use crate::tensor::buffer::Arena;
 use crate::tensor::{Shape, View, ViewMut, Window};
 
 /// Average pooling: for each channel the sum of the taps inside the image, row-major, times 1/n. Where `count_padding`, n
@@ -107,9 +108,15 @@ impl Operator for AveragePool {
         self.window
     }
 
-    fn pack(&self, _site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, _site: &Site, _packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         let AveragePool { window, count_padding } = *self;
         Ok(Arc::new(Pooling { window, count_padding, kernel: self.kind() }))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("average_pool");
+        to.window(&self.window);
+        to.flag(self.count_padding);
     }
 
     #[cfg(feature = "reference")]
@@ -140,8 +147,12 @@ impl Operator for GlobalAveragePool {
         global(input)
     }
 
-    fn pack(&self, site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, site: &Site, _packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         Ok(Arc::new(Pooling { window: global(site.input), count_padding: true, kernel: self.kind() }))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("global_average_pool");
     }
 
     #[cfg(feature = "reference")]

@@ -6,8 +6,9 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::pack::{self, Panels};
-use super::part::{Call, Part, check_part, expect_length};
+use super::pack::{self, Packing, Panels};
+use super::part::{Call, Part, check_part};
+use crate::blob::Writer;
 use crate::error::{Error, Result};
 use crate::kernel::{ConvKernel, Kernels, arguments, select};
 #[cfg(feature = "reference")]
@@ -77,16 +78,10 @@ impl Conv {
 
     /// As [`new`](Self::new), for a kernel of the caller's choice; an error where it cannot compute this convolution.
     pub fn with_kernel(kernel: &'static ConvKernel, params: ConvParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+        Self::packed(kernel, params, &mut Packing::Fresh { arena: &mut Arena::new(0)?, weights, bias })
     }
 
-    fn new_in(
-        arena: &mut Arena,
-        kernel: &'static ConvKernel,
-        params: ConvParams,
-        weights: &[f32],
-        bias: &[f32],
-    ) -> Result<Self> {
+    fn packed(kernel: &'static ConvKernel, params: ConvParams, packing: &mut Packing<'_>) -> Result<Self> {
         let ConvParams { inputs, outputs, window } = params;
         check(&window)?;
         let (height, width) = window.size;
@@ -94,15 +89,15 @@ impl Conv {
             let got = format!("{height}x{width} with {inputs} input channels");
             return Err(Error::shape("conv window", got, format!("one that {} computes", kernel.name())));
         }
-        expect_length("conv weights (outputs x inputs x kh x kw)", weights.len(), &[outputs, inputs, height, width])?;
-        expect_length("conv bias (outputs)", bias.len(), &[outputs])?;
+        let weights = ("conv weights (outputs x inputs x kh x kw)", &[outputs, inputs, height, width][..]);
+        packing.expect(weights, ("conv bias (outputs)", outputs))?;
         // As many weights were given, unless there is no channel on one side: then nothing is packed.
         let taps = window.taps();
         let depth = if outputs == 0 { 0 } else { taps * inputs };
         let tile = (kernel.nr(), kernel.lanes());
-        let panels = pack::panels(arena, tile, depth, outputs, bias, |row, output| {
+        let panels = pack::panels(packing, tile, depth, 0..outputs, |row, output| {
             let (tap, input) = (row / inputs, row % inputs);
-            weights[(output * inputs + input) * taps + tap]
+            (output * inputs + input) * taps + tap
         })?;
         Ok(Conv { kernel, params, panels })
     }
@@ -179,6 +174,10 @@ impl Packed for Conv {
         self.kernel.name()
     }
 
+    fn arrays(&self) -> Vec<&[f32]> {
+        self.panels.arrays().into()
+    }
+
     fn weights(&self, _inputs: usize, outputs: usize) -> usize {
         (self.params.window.taps() * self.params.inputs + 1) * outputs
     }
@@ -253,11 +252,16 @@ impl Operator for Dense {
         Some([self.outputs, input.channels, self.window.size.0, self.window.size.1])
     }
 
-    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         let params = ConvParams { inputs: site.input.channels, outputs: self.outputs, window: self.window };
         let kernel = select::conv(site.kernels, self.window.size, params.inputs)?;
-        let (weights, bias) = site.weights;
-        Ok(Arc::new(Conv::new_in(arena, kernel, params, weights, bias)?))
+        Ok(Arc::new(Conv::packed(kernel, params, packing)?))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("conv");
+        to.number(self.outputs);
+        to.window(&self.window);
     }
 
     #[cfg(feature = "reference")]
@@ -310,8 +314,14 @@ impl Operator for Flattened {
         self.channels_last
     }
 
-    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
-        self.dense(site.input).pack(site, arena)
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
+        self.dense(site.input).pack(site, packing)
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("flattened");
+        to.number(self.outputs);
+        to.flag(self.channels_last);
     }
 
     #[cfg(feature = "reference")]

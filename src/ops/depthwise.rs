@@ -6,8 +6,9 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::pack;
-use super::part::{Call, Part, check_part, expect_length};
+use super::pack::{self, Packing};
+use super::part::{Call, Part, check_part};
+use crate::blob::Writer;
 use crate::error::{Error, Result};
 use crate::kernel::{DepthwiseKernel, Kernels, arguments, select};
 #[cfg(feature = "reference")]
@@ -15,7 +16,8 @@ use crate::reference;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
 use crate::tensor::buffer::Arena;
-use crate::tensor::{AlignedBuffer, Shape, View, ViewMut, Window};
+use crate::tensor::stored::Stored;
+use crate::tensor::{Shape, View, ViewMut, Window};
 
 /// What a depthwise convolution computes; [`Depthwise`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,7 +70,7 @@ impl DepthwiseParams {
 pub struct Depthwise {
     kernel: &'static DepthwiseKernel,
     params: DepthwiseParams,
-    blocks: AlignedBuffer,
+    blocks: Stored,
 }
 
 impl Depthwise {
@@ -85,16 +87,10 @@ impl Depthwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+        Self::packed(kernel, params, &mut Packing::Fresh { arena: &mut Arena::new(0)?, weights, bias })
     }
 
-    fn new_in(
-        arena: &mut Arena,
-        kernel: &'static DepthwiseKernel,
-        params: DepthwiseParams,
-        weights: &[f32],
-        bias: &[f32],
-    ) -> Result<Self> {
+    fn packed(kernel: &'static DepthwiseKernel, params: DepthwiseParams, packing: &mut Packing<'_>) -> Result<Self> {
         let DepthwiseParams { channels, window, .. } = params;
         window.check("depthwise")?;
         let (size, stride, dilation) = (kernel.window(), kernel.stride(), kernel.dilation());
@@ -103,9 +99,9 @@ impl Depthwise {
             return Err(Error::shape("depthwise window", format!("{window:?}"), expected));
         }
         let (height, width) = window.size;
-        expect_length("depthwise weights (channels x kh x kw)", weights.len(), &[channels, height, width])?;
-        expect_length("depthwise bias (channels)", bias.len(), &[channels])?;
-        let blocks = pack::blocks(arena, (kernel.lanes(), window.taps()), channels, weights, bias)?;
+        let weights = ("depthwise weights (channels x kh x kw)", &[channels, height, width][..]);
+        packing.expect(weights, ("depthwise bias (channels)", channels))?;
+        let blocks = pack::blocks(packing, (kernel.lanes(), window.taps()), channels)?;
         Ok(Depthwise { kernel, params, blocks })
     }
 
@@ -171,6 +167,10 @@ impl Depthwise {
 impl Packed for Depthwise {
     fn kernel(&self) -> &'static str {
         self.kernel.name()
+    }
+
+    fn arrays(&self) -> Vec<&[f32]> {
+        vec![&self.blocks]
     }
 
     fn weights(&self, _inputs: usize, outputs: usize) -> usize {
@@ -253,11 +253,15 @@ impl Operator for Channelwise {
         Some([input.channels, 1, self.window.size.0, self.window.size.1])
     }
 
-    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
-        let Site { input_lo, weights: (weights, bias), .. } = *site;
-        let params = DepthwiseParams { channels: site.input.channels, window: self.window, input_lo };
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
+        let params = DepthwiseParams { channels: site.input.channels, window: self.window, input_lo: site.input_lo };
         let kernel = kernel(site.kernels, &self.window)?;
-        Ok(Arc::new(Depthwise::new_in(arena, kernel, params, weights, bias)?))
+        Ok(Arc::new(Depthwise::packed(kernel, params, packing)?))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("depthwise");
+        to.window(&self.window);
     }
 
     #[cfg(feature = "reference")]

@@ -9,12 +9,14 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
+use super::pack::Packing;
 use super::part::{Call, Part, expect_length};
 use super::simd::{Pixelwise, each_pixel, leaky_norm_run, pixel};
-use crate::error::Result;
+use crate::blob::Writer;
+use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
 use crate::reference;
-use crate::tensor::buffer::{Arena, collect};
+use crate::tensor::stored::Stored;
 use crate::tensor::{Clamp, Shape, View, ViewMut, Window};
 
 /// `output = clamp((input < 0 ? input * slope : input) * scale + shift)`, pixel by pixel, the product and the sum rounded
@@ -61,8 +63,8 @@ pub(crate) struct LeakyNorm {
 #[derive(Debug)]
 struct PackedLeakyNorm {
     slope: f32,
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+    scale: Stored,
+    shift: Stored,
 }
 
 impl Operator for LeakyNorm {
@@ -75,7 +77,10 @@ impl Operator for LeakyNorm {
     }
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
-        Ok(inputs[0])
+        match self.slope.is_finite() {
+            true => Ok(inputs[0]),
+            false => Err(Error::shape("slope", self.slope, "a finite number")),
+        }
     }
 
     fn window(&self, _input: Shape) -> Window {
@@ -86,16 +91,17 @@ impl Operator for LeakyNorm {
         Some([input.channels, 1, 1, 1])
     }
 
-    fn pack(&self, site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
-        let (scale, shift) = site.weights;
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         let channels = site.input.channels;
-        expect_length("leaky norm scale (channels)", scale.len(), &[channels])?;
-        expect_length("leaky norm shift (channels)", shift.len(), &[channels])?;
-        Ok(Arc::new(PackedLeakyNorm {
-            slope: self.slope,
-            scale: collect("leaky norm scale", channels, scale.iter().copied())?,
-            shift: collect("leaky norm shift", channels, shift.iter().copied())?,
-        }))
+        packing.expect(("leaky norm scale (channels)", &[channels]), ("leaky norm shift (channels)", channels))?;
+        let scale = packing.array(channels, |packed, scale, _| packed.copy_from_slice(scale))?;
+        let shift = packing.array(channels, |packed, _, shift| packed.copy_from_slice(shift))?;
+        Ok(Arc::new(PackedLeakyNorm { slope: self.slope, scale, shift }))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("leaky_norm");
+        to.float(self.slope);
     }
 
     #[cfg(feature = "reference")]
@@ -107,6 +113,10 @@ impl Operator for LeakyNorm {
 impl Packed for PackedLeakyNorm {
     fn kernel(&self) -> &'static str {
         "leaky_norm"
+    }
+
+    fn arrays(&self) -> Vec<&[f32]> {
+        vec![&self.scale, &self.shift]
     }
 
     fn weights(&self, _inputs: usize, outputs: usize) -> usize {

@@ -8,14 +8,15 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
+use super::pack::Packing;
 use super::part::{Call, Part};
 use super::simd::{Maximum, Pixelwise, each_pixel, reduce_window};
+use crate::blob::Writer;
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
-use crate::tensor::buffer::Arena;
 use crate::tensor::{Padding, Shape, View, ViewMut, Window};
 
 /// Max pooling: the first tap inside the image, then each later one that is greater, or NaN. Padding, which is smaller
@@ -68,8 +69,13 @@ impl Operator for MaxPool {
         self.window
     }
 
-    fn pack(&self, _site: &Site<'_>, _arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, _site: &Site, _packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         Ok(Arc::new(*self))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text("max_pool");
+        to.window(&self.window);
     }
 
     #[cfg(feature = "reference")]

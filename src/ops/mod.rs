@@ -13,6 +13,7 @@ mod operator;
 mod pack;
 mod part;
 mod pointwise;
+pub(crate) mod saved;
 mod simd;
 mod softmax;
 
@@ -35,6 +36,7 @@ pub use max_pool::max_pool;
 #[cfg(feature = "reference")]
 pub(crate) use operator::Given;
 pub(crate) use operator::{Operator, Packed, Site, Traits};
+pub(crate) use pack::Packing;
 pub use part::Part;
 pub(crate) use part::{Call, cut};
 pub(crate) use pointwise::Mixing;

@@ -3,12 +3,13 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::pack::Packing;
 use super::part::Call;
+use crate::blob::Writer;
 use crate::error::Result;
 use crate::kernel::Kernels;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
-use crate::tensor::buffer::Arena;
 use crate::tensor::{Shape, Window};
 
 /// What a node of a graph computes: the one interface that a plan asks. Each operator's file has its own.
@@ -45,8 +46,11 @@ pub(crate) trait Operator: Debug + Send + Sync {
         false
     }
 
-    /// The operator ready to run at `site`, its weights packed into `arena`.
-    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>>;
+    /// The operator ready to run at `site`, with the weights of `packing`.
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>>;
+
+    /// Writes what [`read`](super::saved::read) makes the same operator of.
+    fn write(&self, to: &mut Writer);
 
     /// The output by plain loops: tight images in, a tight image out.
     #[cfg(feature = "reference")]
@@ -93,7 +97,7 @@ impl Traits {
 
 /// Where an operator will run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Site<'a> {
+pub(crate) struct Site {
     pub kernels: &'static Kernels,
     pub input: Shape,
     pub output: Shape,
@@ -103,8 +107,6 @@ pub(crate) struct Site<'a> {
     pub sharing: usize,
     /// What clamps its input from below.
     pub input_lo: Option<f32>,
-    /// Weights (outputs x inputs a group x rows x columns) and a bias an output; empty without weights.
-    pub weights: (&'a [f32], &'a [f32]),
 }
 
 /// What the reference of an operator is given besides its inputs.
@@ -112,7 +114,7 @@ pub(crate) struct Site<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub input: Shape,
-    /// Weights and biases as in [`Site`].
+    /// Weights and biases as in [`Packing`].
     pub weights: (&'a [f32], &'a [f32]),
 }
 
@@ -124,6 +126,11 @@ pub(crate) trait Packed: Debug + Send + Sync {
     /// Weights and biases that `inputs` input and `outputs` output channels need.
     fn weights(&self, _inputs: usize, _outputs: usize) -> usize {
         0
+    }
+
+    /// The arrays that it was packed into, in the order in which it took them of its [`Packing`].
+    fn arrays(&self) -> Vec<&[f32]> {
+        Vec::new()
     }
 
     /// Output channels that those of a part begin and end at a multiple of, or at the last one; `None` where they cannot

@@ -1,78 +1,114 @@
 //! Weights in the order in which a kernel reads them.
 
+use std::ops::Range;
+
+use super::part::expect_length;
 use crate::error::Result;
-use crate::tensor::AlignedBuffer;
 use crate::tensor::buffer::Arena;
+use crate::tensor::stored::{Saved, Stored};
+
+/// What the arrays that an operator runs with are made of.
+pub(crate) enum Packing<'a> {
+    /// Weights (outputs x inputs a group x rows x columns) and a bias an output, to be packed into an arena; both empty
+    /// without weights.
+    Fresh { arena: &'a mut Arena, weights: &'a [f32], bias: &'a [f32] },
+    /// Arrays that were packed before.
+    Saved(&'a mut Saved),
+}
+
+impl Packing<'_> {
+    /// The error where weights or biases to be packed are more or fewer than their shapes say.
+    pub(super) fn expect(&self, weights: (&str, &[usize]), bias: (&str, usize)) -> Result<()> {
+        if let Packing::Fresh { weights: given, bias: biases, .. } = self {
+            expect_length(weights.0, given.len(), weights.1)?;
+            expect_length(bias.0, biases.len(), &[bias.1])?;
+        }
+        Ok(())
+    }
+
+    /// The next array of `length` elements: zeros that `fill` packs weights and biases into, or what was packed before.
+    pub(super) fn array(&mut self, length: usize, fill: impl FnOnce(&mut [f32], &[f32], &[f32])) -> Result<Stored> {
+        match self {
+            Packing::Fresh { arena, weights, bias } => {
+                let mut packed = arena.zeroed(length)?;
+                fill(&mut packed, weights, bias);
+                Ok(Stored::Own(packed))
+            }
+            Packing::Saved(saved) => saved.array(length),
+        }
+    }
+}
 
 /// Panels of a GEMM's weights: `nr` output channels a panel, the last one as wide as it needs in whole vectors; in a
 /// panel, one row of its width for each of the `depth` inputs. Missing channels are zero.
 #[derive(Debug)]
 pub(super) struct Panels {
-    pub data: AlignedBuffer,
-    pub bias: AlignedBuffer,
+    pub data: Stored,
+    pub bias: Stored,
     /// From one panel to the next, in elements.
     pub stride: usize,
 }
 
-/// Packs `depth` × `n` weights given by `weight(row, column)`.
+impl Panels {
+    /// In the order in which they are packed.
+    pub fn arrays(&self) -> [&[f32]; 2] {
+        [&self.bias, &self.data]
+    }
+}
+
+/// Packs the weights of `outputs` for `depth` inputs: `at(row, output)` is the index of a weight.
 pub(super) fn panels(
-    arena: &mut Arena,
+    packing: &mut Packing<'_>,
     (nr, lanes): (usize, usize),
     depth: usize,
-    n: usize,
-    bias: &[f32],
-    weight: impl Fn(usize, usize) -> f32,
+    outputs: Range<usize>,
+    at: impl Fn(usize, usize) -> usize,
 ) -> Result<Panels> {
+    let n = outputs.len();
     let padded = n.next_multiple_of(lanes);
-    // The weights given are as many as `depth` x `n`: nothing overflows, unless one of them is 0.
+    // The weights are as many as `depth` x `n`: nothing overflows, unless one of them is 0.
     let stride = depth.saturating_mul(nr);
     // The bias first: the kernels' prefetches run on from the last panel into the next layer's first.
-    let mut packed_bias = arena.zeroed(padded)?;
-    packed_bias[..n].copy_from_slice(bias);
-    let mut data = arena.zeroed(depth.saturating_mul(padded))?;
-    for first in (0..n).step_by(nr) {
-        let width = nr.min(padded - first);
-        let panel = &mut data[first / nr * stride..];
-        // Some rows at a time stay in the cache, while each column's weights are read one after the other.
-        for rows in (0..depth).step_by(64).map(|row| row..depth.min(row + 64)) {
-            for column in 0..width.min(n - first) {
-                for row in rows.clone() {
-                    panel[row * width + column] = weight(row, first + column);
+    let bias = packing.array(padded, |packed, _, bias| packed[..n].copy_from_slice(&bias[outputs.clone()]))?;
+    let data = packing.array(depth.saturating_mul(padded), |data, weights, _| {
+        for first in (0..n).step_by(nr) {
+            let width = nr.min(padded - first);
+            let panel = &mut data[first / nr * stride..];
+            // Some rows at a time stay in the cache, while each column's weights are read one after the other.
+            for rows in (0..depth).step_by(64).map(|row| row..depth.min(row + 64)) {
+                for column in 0..width.min(n - first) {
+                    for row in rows.clone() {
+                        panel[row * width + column] = weights[at(row, outputs.start + first + column)];
+                    }
                 }
             }
         }
-    }
-    Ok(Panels { data, bias: packed_bias, stride })
+    })?;
+    Ok(Panels { data, bias, stride })
 }
 
 /// Blocks of a depthwise kernel's weights: for each `lanes` channels their biases, then their `taps` taps. Where the
 /// channels do not fill the last block, it holds the `lanes` channels that end at the last one, and one more block holds
 /// those that are left over by themselves, for calls that compute no others. Fewer channels than `lanes` fill one block
 /// with zeros, as those that are left over do.
-pub(super) fn blocks(
-    arena: &mut Arena,
-    (lanes, taps): (usize, usize),
-    channels: usize,
-    weights: &[f32],
-    bias: &[f32],
-) -> Result<AlignedBuffer> {
+pub(super) fn blocks(packing: &mut Packing<'_>, (lanes, taps): (usize, usize), channels: usize) -> Result<Stored> {
     let size = block_len(lanes, taps);
     let together = channels.div_ceil(lanes);
     let left_over = usize::from(channels > lanes && !channels.is_multiple_of(lanes));
-    let mut data = arena.zeroed((together + left_over) * size)?;
-    for (index, block) in data.chunks_exact_mut(size).enumerate() {
-        let first = match index < together {
-            true => (index * lanes).min(channels.saturating_sub(lanes)),
-            false => (together - 1) * lanes,
-        };
-        for lane in 0..lanes.min(channels - first) {
-            block[lane] = bias[first + lane];
-            for tap in 0..taps {
-                block[(1 + tap) * lanes + lane] = weights[(first + lane) * taps + tap];
+    packing.array((together + left_over) * size, |data, weights, bias| {
+        for (index, block) in data.chunks_exact_mut(size).enumerate() {
+            let first = match index < together {
+                true => (index * lanes).min(channels.saturating_sub(lanes)),
+                false => (together - 1) * lanes,
+            };
+            for lane in 0..lanes.min(channels - first) {
+                block[lane] = bias[first + lane];
+                for tap in 0..taps {
+                    block[(1 + tap) * lanes + lane] = weights[(first + lane) * taps + tap];
+                }
             }
         }
-    }
-    Ok(data)
+    })
 }
 
 /// Elements of a block.

@@ -7,8 +7,9 @@ use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
-use super::pack::{self, Panels};
-use super::part::{Call, Part, check_part, expect_length};
+use super::pack::{self, Packing, Panels};
+use super::part::{Call, Part, check_part};
+use crate::blob::Writer;
 use crate::error::{Error, Result};
 use crate::kernel::{Kernels, PointwiseKernel, arguments, select};
 use crate::machine::{Blocking, Machine};
@@ -121,28 +122,19 @@ impl Pointwise {
         weights: &[f32],
         bias: &[f32],
     ) -> Result<Self> {
-        Self::new_in(&mut Arena::new(0)?, kernel, params, weights, bias)
+        Self::packed(kernel, params, &mut Packing::Fresh { arena: &mut Arena::new(0)?, weights, bias })
     }
 
-    fn new_in(
-        arena: &mut Arena,
-        kernel: &'static PointwiseKernel,
-        params: PointwiseParams,
-        weights: &[f32],
-        bias: &[f32],
-    ) -> Result<Self> {
+    fn packed(kernel: &'static PointwiseKernel, params: PointwiseParams, packing: &mut Packing<'_>) -> Result<Self> {
         window(params.stride).check("pointwise")?;
         let group @ (inputs, outputs) = params.of_group()?;
-        let expected = [params.outputs, inputs];
-        expect_length("pointwise weights (outputs x inputs a group)", weights.len(), &expected)?;
-        expect_length("pointwise bias (outputs)", bias.len(), &[params.outputs])?;
+        let weights = ("pointwise weights (outputs x inputs a group)", &[params.outputs, inputs][..]);
+        packing.expect(weights, ("pointwise bias (outputs)", params.outputs))?;
         let depth = if outputs == 0 { 0 } else { inputs };
         let tile = (kernel.nr(), kernel.lanes());
-        let pack = |first: usize| {
-            let weight = |input: usize, output: usize| weights[(first + output) * inputs + input];
-            pack::panels(arena, tile, depth, outputs, &bias[first..first + outputs], weight)
-        };
-        let panels = (0..params.groups).map(|group| group * outputs).map(pack).collect::<Result<Vec<_>>>()?;
+        let groups = (0..params.groups).map(|group| group * outputs..(group + 1) * outputs);
+        let mut pack = |outputs| pack::panels(packing, tile, depth, outputs, |input, output| output * inputs + input);
+        let panels = groups.map(&mut pack).collect::<Result<Vec<_>>>()?;
         Ok(Pointwise { kernel, params, group, panels })
     }
 
@@ -253,6 +245,10 @@ impl Packed for Pointwise {
         self.kernel.name()
     }
 
+    fn arrays(&self) -> Vec<&[f32]> {
+        self.panels.iter().flat_map(Panels::arrays).collect()
+    }
+
     fn weights(&self, inputs: usize, outputs: usize) -> usize {
         (inputs / self.params.groups + 1) * outputs
     }
@@ -357,6 +353,9 @@ impl Operator for Mixing {
     }
 
     fn output(&self, inputs: &[Shape]) -> Result<Shape> {
+        if self.weights_are_flat() && inputs[0].pixels() != 1 {
+            return Err(Error::shape("fully connected input", inputs[0], "an image of one pixel: pool it first"));
+        }
         self.params(inputs[0]).of_group()?;
         let window = self.window(inputs[0]);
         window.check(self.kind)?;
@@ -380,14 +379,18 @@ impl Operator for Mixing {
         self.kind == "fully_connected"
     }
 
-    fn pack(&self, site: &Site<'_>, arena: &mut Arena) -> Result<Arc<dyn Packed>> {
+    fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         let params = self.params(site.input);
         let (inputs, outputs) = params.of_group()?;
         let pixels = site.batch.saturating_mul(site.output.pixels());
         let sharing = if self.groups == 1 { site.sharing } else { 1 };
         let kernel = select::shared_pointwise(site.kernels, pixels, inputs, outputs, sharing)?;
-        let (weights, bias) = site.weights;
-        Ok(Arc::new(Pointwise::new_in(arena, kernel, params, weights, bias)?))
+        Ok(Arc::new(Pointwise::packed(kernel, params, packing)?))
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.text(self.kind);
+        to.numbers([self.outputs, self.stride, self.groups]);
     }
 
     #[cfg(feature = "reference")]

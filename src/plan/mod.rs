@@ -15,6 +15,7 @@ mod random_graphs;
 #[cfg(feature = "reference")]
 mod reference;
 mod run;
+mod saved;
 mod schedule;
 mod step;
 mod workspace;
@@ -26,4 +27,5 @@ pub use packed::Plan;
 #[cfg(feature = "reference")]
 pub use reference::Computed;
 pub use run::Observer;
+pub use saved::LoadOptions;
 pub use workspace::Workspace;

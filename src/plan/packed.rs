@@ -3,24 +3,25 @@
 use std::sync::Arc;
 
 use super::compile::Compiler;
-use super::lower::{Item, Lowered, lower};
+use super::lower::{Item, Lowered, Stage, lower};
 use super::memory::{LARGEST_TENSOR, lay_out};
 use super::options::Options;
 use super::schedule::{Schedules, cut_by_channels};
 use super::step::Step;
 use super::workspace::Workspace;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node};
+use crate::graph::Graph;
 use crate::isa::Isa;
 use crate::kernel::Kernels;
 use crate::machine::Machine;
-use crate::ops::{Packed, Site};
+use crate::ops::{Packed, Packing, Site};
 use crate::parallel::Parallel;
 use crate::tensor::buffer::Arena;
+use crate::tensor::stored::Saved;
 use crate::weights::{Folded, Weights, fold};
 
 /// The most images a run, and the most threads.
-const LARGEST: usize = 1 << 16;
+pub(super) const LARGEST: usize = 1 << 16;
 
 /// A graph with its weights packed for the kernels of one ISA. Many threads may run one plan at a time, each with a
 /// workspace of its own. A run allocates nothing.
@@ -62,16 +63,24 @@ pub struct Plan {
 
 /// What plans for any batch have in common.
 pub(super) struct Shared {
-    kernels: &'static Kernels,
+    pub(super) kernels: &'static Kernels,
     pub(super) graph: Graph,
     pub(super) lowered: Lowered,
     /// The operators of each item's stages.
     pub(super) packed: Vec<Vec<Arc<dyn Packed>>>,
     pub(super) schedules: Schedules,
-    threads: usize,
-    pub(super) observed: bool,
-    pub(super) staged: bool,
-    flushed: usize,
+    pub(super) threads: usize,
+    /// What the weights were packed for.
+    pub(super) options: Options,
+    pub(super) flushed: usize,
+}
+
+/// Where the weights of a plan come from.
+pub(super) enum Source<'a> {
+    /// One entry a node, to be packed.
+    Folded(&'a [Option<Folded>]),
+    /// The arrays of a saved plan, and how many weights were flushed.
+    Saved(Saved, usize),
 }
 
 impl Plan {
@@ -95,15 +104,30 @@ impl Plan {
             let expected = format!("one a node, {}", graph.nodes().len());
             return Err(Error::shape("folded weights", format!("{} entries", folded.len()), expected));
         }
-        let (batch, threads) = (options.batch.max(1), parallel.threads().clamp(1, LARGEST));
-        check_batch(batch)?;
+        let shared = Self::shared(graph.clone(), Source::Folded(folded), kernels, parallel.threads(), options)?;
+        let batch = shared.options.batch;
+        Self::compiled(shared, batch)
+    }
+
+    /// What the plans of `graph` for any batch share, with the weights of `source`.
+    pub(super) fn shared(
+        graph: Graph,
+        source: Source<'_>,
+        kernels: &'static Kernels,
+        threads: usize,
+        options: Options,
+    ) -> Result<Arc<Shared>> {
+        let (options, threads) = (Options { batch: options.batch.max(1), ..options }, threads.clamp(1, LARGEST));
+        check_batch(options.batch)?;
         let schedules = Schedules::new(&options, threads, Machine::this().blocking());
-        let lowered = lower(graph, options.observed, &schedules);
-        let packed = pack(graph, folded, &lowered.items, kernels, &schedules, batch)?;
-        let flushed = folded.iter().flatten().map(|folded| folded.flushed).sum();
-        let (graph, observed, staged) = (graph.clone(), options.observed, options.staged);
-        let shared = Shared { kernels, graph, lowered, packed, schedules, threads, observed, staged, flushed };
-        Self::compiled(Arc::new(shared), batch)
+        let lowered = lower(&graph, options.observed, &schedules);
+        let sites = Sites { graph: &graph, kernels, schedules: &schedules, batch: options.batch };
+        let flushed = match source {
+            Source::Folded(folded) => folded.iter().flatten().map(|folded| folded.flushed).sum(),
+            Source::Saved(_, flushed) => flushed,
+        };
+        let packed = sites.pack(&lowered.items, source)?;
+        Ok(Arc::new(Shared { kernels, graph, lowered, packed, schedules, threads, options, flushed }))
     }
 
     /// The same plan for another number of images a run (0 is taken as 1, more than 65536 an error). It shares the packed
@@ -113,8 +137,8 @@ impl Plan {
         Self::compiled(self.shared.clone(), batch.max(1))
     }
 
-    fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
-        let Shared { graph, lowered, packed, schedules, observed, staged, .. } = &*shared;
+    pub(super) fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
+        let Shared { graph, lowered, packed, schedules, options: Options { observed, staged, .. }, .. } = &*shared;
         let shapes = lowered.shapes.iter().map(|shape| batch.checked_mul(shape.len()));
         if shapes.into_iter().any(|length| length.is_none_or(|length| length > LARGEST_TENSOR)) {
             return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
@@ -204,46 +228,64 @@ impl std::fmt::Debug for Plan {
     }
 }
 
-fn check_batch(batch: usize) -> Result<()> {
+pub(super) fn check_batch(batch: usize) -> Result<()> {
     match batch > LARGEST {
         true => Err(Error::shape("batch", batch, format!("at most {LARGEST}"))),
         false => Ok(()),
     }
 }
 
-/// The operators of every item's stages, the weights side by side in the order in which they will be read.
-fn pack(
-    graph: &Graph,
-    folded: &[Option<Folded>],
-    items: &[Item],
+/// Where the operators of a plan will run.
+struct Sites<'a> {
+    graph: &'a Graph,
     kernels: &'static Kernels,
-    schedules: &Schedules,
+    schedules: &'a Schedules,
     batch: usize,
-) -> Result<Vec<Vec<Arc<dyn Packed>>>> {
-    // The packed weights are padded to whole vectors.
-    let weights: usize = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
-    let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
-    let pack = |node: &Node, index: usize, input_lo: Option<f32>, arena: &mut Arena| {
-        let (input, output) = (node.input(), node.output());
-        let given = folded.get(index).and_then(Option::as_ref);
-        let weights = match (node.parameters(), given) {
-            (None, _) => (&[][..], &[][..]),
-            (Some(_), Some(folded)) => (&folded.weights[..], &folded.bias[..]),
-            (Some(_), None) => {
-                return Err(Error::node(node.name(), "folded weights", "none", "those of `weights::fold`"));
-            }
+}
+
+impl Sites<'_> {
+    /// The operators of every item's stages, their weights side by side in the order in which they will be read.
+    fn pack(&self, items: &[Item], source: Source<'_>) -> Result<Vec<Vec<Arc<dyn Packed>>>> {
+        let pack_items = |pack: &mut dyn FnMut(&Stage) -> Result<Arc<dyn Packed>>| {
+            items.iter().map(|item| item.stages.iter().map(&mut *pack).collect()).collect()
         };
+        match source {
+            Source::Folded(folded) => {
+                // The packed weights are padded to whole vectors.
+                let weights = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
+                let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
+                pack_items(&mut |stage| {
+                    let (weights, bias) = self.weights_of(stage.node, folded)?;
+                    self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })
+                })
+            }
+            Source::Saved(mut saved, _) => {
+                let packed = pack_items(&mut |stage| self.operator(stage, Packing::Saved(&mut saved)))?;
+                saved.end()?;
+                Ok(packed)
+            }
+        }
+    }
+
+    /// Weights and biases of a node; none where it has none.
+    fn weights_of<'b>(&self, node: usize, folded: &'b [Option<Folded>]) -> Result<(&'b [f32], &'b [f32])> {
+        let (of, folded) = (&self.graph.nodes()[node], folded.get(node).and_then(Option::as_ref));
+        match (of.parameters(), folded) {
+            (None, _) => Ok((&[], &[])),
+            (Some(_), Some(folded)) => Ok((&folded.weights, &folded.bias)),
+            (Some(_), None) => Err(Error::node(of.name(), "folded weights", "none", "those of `weights::fold`")),
+        }
+    }
+
+    /// The operator of a stage.
+    fn operator(&self, stage: &Stage, mut packing: Packing<'_>) -> Result<Arc<dyn Packed>> {
+        let Sites { graph, kernels, schedules, batch } = *self;
+        let node = &graph.nodes()[stage.node];
+        let (input, output) = (node.input(), node.output());
         let pixels = batch.saturating_mul(output.pixels());
         let sharing =
             if cut_by_channels(pixels) { schedules.tasks(node.macs().saturating_mul(batch as u64)) } else { 1 };
-        let site = Site { kernels, input, output, batch, sharing, input_lo, weights };
-        node.operator.pack(&site, arena).map_err(|error| error.of_node(node.name()))
-    };
-    let mut packed = Vec::with_capacity(items.len());
-    for item in items {
-        let stages = item.stages.iter();
-        let of_item = stages.map(|stage| pack(&graph.nodes()[stage.node], stage.node, stage.input_lo, &mut arena));
-        packed.push(of_item.collect::<Result<Vec<_>>>()?);
+        let site = Site { kernels, input, output, batch, sharing, input_lo: stage.input_lo };
+        node.operator.pack(&site, &mut packing).map_err(|error| error.of_node(node.name()))
     }
-    Ok(packed)
 }

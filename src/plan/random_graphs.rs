@@ -8,7 +8,7 @@ use super::compile::Compiler;
 use super::memory::{Place, Region, lay_out};
 use super::packed::Shared;
 use super::step::{Action, Address};
-use super::{Fusion, Observer, Options, Plan};
+use super::{Fusion, LoadOptions, Observer, Options, Plan};
 use crate::graph::{Builder, Flatten, Graph, Layer, Tensor};
 use crate::isa::Isa;
 use crate::parallel::Parallel;
@@ -115,7 +115,7 @@ fn taken(place: &Place, copies: usize) -> Option<Range<usize>> {
 /// No two tensors that live through an item share memory, nor does its scratch with any of them: a tensor lives from the
 /// item that writes it to the last one that reads it, and through the former in any case.
 fn live_places_are_disjoint(plan: &Plan) -> Result<(), TestCaseError> {
-    let Shared { graph, lowered, packed, schedules, observed, staged, .. } = &*plan.shared;
+    let Shared { graph, lowered, packed, schedules, options: Options { observed, staged, .. }, .. } = &*plan.shared;
     let items = &lowered.items;
     let compiler = Compiler { graph, lowered, schedules: *schedules, batch: plan.batch };
     let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
@@ -311,6 +311,14 @@ fn run_planes(plan: &Plan, parallel: &dyn Parallel, inputs: &[Vec<f32>]) -> Vec<
     taken.iter().zip(&shapes).map(|(planes, &shape)| transposed(planes, shape, false)).collect()
 }
 
+/// The plan once more, from its blob.
+fn saved_and_loaded(plan: &Plan) -> Plan {
+    let blob = plan.save().unwrap();
+    let loaded = Plan::load(blob.clone(), LoadOptions { isa: Some(plan.isa()), verify: true }).unwrap();
+    assert!(loaded.save().unwrap() == blob, "{}", plan.graph());
+    loaded
+}
+
 fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(), TestCaseError> {
     let graph = graph(size, two_inputs, drafts);
     let folded = fold(&graph, &HashWeights).unwrap();
@@ -351,6 +359,9 @@ fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(),
                 // One that shares the weights of another batch.
                 plan = plan.with_batch(3 - options.batch).unwrap().with_batch(options.batch).unwrap();
             }
+            if variant % 4 == 1 {
+                plan = saved_and_loaded(&plan);
+            }
             live_places_are_disjoint(&plan)?;
             addresses_are_inside(&plan)?;
             let inputs: Vec<Vec<f32>> =
@@ -371,7 +382,7 @@ fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(),
             }
         }
         let options = Options { isa: Some(isa), batch: 2, observed: true, ..Options::default() };
-        let plan = Plan::from_folded(&graph, &folded, &Backwards(3), options).unwrap();
+        let plan = saved_and_loaded(&Plan::from_folded(&graph, &folded, &Backwards(3), options).unwrap());
         live_places_are_disjoint(&plan)?;
         let inputs: Vec<Vec<f32>> =
             images.iter().zip(&backwards).map(|(image, back)| [&image[..], back].concat()).collect();

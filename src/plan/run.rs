@@ -211,7 +211,7 @@ impl Plan {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let (inputs, outputs, batch) = (inputs.into(), outputs.into(), self.batch);
-        let expected = Expected { graph: self.graph(), batch, staged: self.shared.staged };
+        let expected = Expected { graph: self.graph(), batch, staged: self.shared.options.staged };
         expected.inputs(&inputs)?;
         expected.outputs(&outputs)?;
         let shape = |(_, shape): (&str, Shape)| shape;
@@ -250,7 +250,7 @@ impl Plan {
                 };
                 observer.step(index, &mut work);
                 work();
-                if self.shared.observed {
+                if self.shared.options.observed {
                     // SAFETY: the step is over.
                     result = result.clone().and(unsafe { self.show(memory, step, observer) });
                 }

@@ -6,6 +6,7 @@ mod clamp;
 mod image;
 mod layout;
 mod shape;
+pub(crate) mod stored;
 mod view;
 mod window;
 

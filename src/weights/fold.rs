@@ -173,6 +173,7 @@ impl<'a> Reader<'a> {
             // The builder checked their lengths.
             Tensors::Given(arrays) => arrays.get(index).map(|array| Cow::Borrowed(&array[..])),
             Tensors::Ones => (index == 0).then(|| Cow::Owned(vec![1.0; shape[0]])),
+            Tensors::Packed => None,
         }
     }
 
@@ -181,6 +182,12 @@ impl<'a> Reader<'a> {
         let (Some(all), Some(parameters)) = (node.operator.weights(node.input()), node.parameters()) else {
             return Ok(None);
         };
+        let of_norm = parameters.norm().map(Norm::tensors);
+        if [Some(parameters.weights()), of_norm].contains(&Some(&Tensors::Packed)) {
+            self.problems
+                .push(format!("{}: its arrays are packed in a loaded plan; build the graph anew", node.name()));
+            return Ok(None);
+        }
         let shape = node.weight_shape().unwrap_or_else(|| vec![all[0]]);
         let Some((weights, affine)) = self.tensors(parameters, &shape) else { return Ok(None) };
         let mut scale_shift = room(node.name(), shape[0])?;
@@ -214,7 +221,7 @@ impl<'a> Reader<'a> {
         // Some sources keep a bias besides the normalisation.
         let kept = match parameters.weights() {
             Tensors::Named(name) => self.names.contains(&format!("{name}.bias")),
-            Tensors::Given(_) | Tensors::Ones => false,
+            Tensors::Given(_) | Tensors::Ones | Tensors::Packed => false,
         };
         let has_bias = parameters.has_bias() || kept;
         let bias = has_bias.then(|| self.of(parameters.weights(), &OF_NODE, 1, &[outputs]));
@@ -248,7 +255,7 @@ impl Affine<'_> {
         if root.is_nan() || root == 0.0 {
             let name = match norm.tensors() {
                 Tensors::Named(name) => source.label(&format!("{name}.{}", OF_NORM[3])),
-                Tensors::Given(_) | Tensors::Ones => format!("{node}: variance"),
+                Tensors::Given(_) | Tensors::Ones | Tensors::Packed => format!("{node}: variance"),
             };
             return Err(format!("{name}: element {output} is {}, expected one above 0", arrays[3][output]));
         }

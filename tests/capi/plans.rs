@@ -8,12 +8,13 @@ use sepconv::capi::graph::{sepconv_graph, sepconv_network};
 use sepconv::capi::library::{sepconv_abi_version, sepconv_isa_chosen, sepconv_isa_supported, sepconv_version};
 use sepconv::capi::nodes::sepconv_builder_pointwise;
 use sepconv::capi::plan::*;
+use sepconv::capi::saved::{sepconv_plan_load, sepconv_plan_save};
 use sepconv::capi::status::sepconv_status_name;
 use sepconv::capi::types::{sepconv_batch, sepconv_batch_mut, sepconv_image_mut, sepconv_shape};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::Serial;
 use sepconv::weights::HashWeights;
-use sepconv::{Isa, Options, Shape};
+use sepconv::{AlignedBuffer, Isa, Options, Shape};
 
 use crate::common::*;
 use crate::graphs::named;
@@ -30,6 +31,41 @@ fn mobilenet() -> (Handle<sepconv_graph>, Vec<f32>, Vec<f32>) {
     plan.run(&Serial, &mut plan.workspace().unwrap(), &images, &mut logits).unwrap();
     let network = sepconv_network { width: 0.35, resolution: SIZE, ..network(c"mobilenet_v2") };
     (graph_of(&network), images, logits)
+}
+
+/// A blob that lies on a cache line is read where it is, any other is copied.
+#[test]
+fn plans_are_saved_and_loaded() {
+    let (graph, images, logits) = mobilenet();
+    // SAFETY: the handles and all that is pointed to live.
+    unsafe {
+        let threads = three_in_turn();
+        let plan = Handle::new(|place| sepconv_plan_from_names(graph.0, &threads, ptr::null(), place));
+        let (mut bytes, mut length) = (0, 0);
+        ok(sepconv_plan_save(plan.0, ptr::null_mut(), 0, &mut bytes));
+        for skip in [0, 4] {
+            let mut blob = AlignedBuffer::zeroed(bytes / 4 + 1).unwrap();
+            let at = blob[skip / 4..].as_mut_ptr().cast::<std::ffi::c_void>();
+            ok(sepconv_plan_save(plan.0, at, bytes, &mut length));
+            assert_eq!(length, bytes);
+            let loaded: Handle<sepconv_plan> = Handle::new(|place| sepconv_plan_load(at, bytes, ptr::null(), place));
+            let three: Handle<sepconv_plan> = Handle::new(|place| sepconv_plan_with_batch(loaded.0, 3, place));
+            drop(loaded);
+            if skip > 0 {
+                blob.fill(f32::NAN);
+            }
+            let mut memory = workspace(&three);
+            let (start, size) = (memory.as_mut_ptr().cast(), memory.len() * 4);
+            let mut own = vec![0.0; logits.len()];
+            let (input, output) = (batch(&images, 3, (SIZE, SIZE, 3)), batch_mut(&mut own, 3, (1, 1, 1000)));
+            let before = allocations();
+            ok(sepconv_plan_run(three.0, ptr::null(), start, size, &input, 1, &output, 1));
+            assert_eq!(allocations(), before);
+            assert_eq!(bits(&own), bits(&logits), "byte {skip}");
+            drop(three);
+            drop(blob);
+        }
+    }
 }
 
 #[test]
@@ -166,7 +202,7 @@ fn the_library_says_what_it_is() {
         ok(sepconv_isa_chosen(c"portable".as_ptr(), &mut chosen));
         assert_eq!(CStr::from_ptr(chosen), c"portable");
         assert_eq!(CStr::from_ptr(sepconv_status_name(9)), c"SEPCONV_STATUS_NOT_A_HANDLE");
-        for none in [-1, 11, i32::MIN] {
+        for none in [-1, 13, i32::MIN] {
             assert_eq!(CStr::from_ptr(sepconv_status_name(none)), c"unknown");
         }
     }

@@ -3,13 +3,15 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
+use sepconv::AlignedBuffer;
 use sepconv::capi::builder::*;
 use sepconv::capi::graph::*;
 use sepconv::capi::nodes::*;
 use sepconv::capi::parameters::sepconv_parameters;
 use sepconv::capi::plan::*;
+use sepconv::capi::saved::*;
 use sepconv::capi::status::sepconv_status::{
-    self, BadArgument, Length, Misaligned, NullArgument, Shape, UnsupportedIsa, Weights,
+    self, BadArgument, Blob, Length, Misaligned, NullArgument, OtherBlob, Shape, UnsupportedIsa, Weights,
 };
 use sepconv::capi::types::*;
 
@@ -268,6 +270,65 @@ fn plans_refuse_wrong_numbers() {
         refused(sepconv_plan_input(plan.0, 1, &mut port), BadArgument, "input 1, expected one of 1");
         refused(sepconv_plan_output(plan.0, MAX, &mut port), BadArgument, "expected one of 1");
         assert!(port.name.is_null() && to.is_null(), "a call that was refused wrote");
+    }
+}
+
+#[test]
+fn blobs_refuse_wrong_numbers() {
+    let Right { plan, graph, .. } = &right();
+    let (mut length, mut to, nil) = (99usize, ptr::null_mut(), ptr::null());
+    // SAFETY: all that is pointed to is there, or must be refused.
+    unsafe {
+        let mut bytes = 0;
+        ok(sepconv_plan_save(plan.0, ptr::null_mut(), 0, &mut bytes));
+        let mut blob = AlignedBuffer::zeroed(bytes / 4).unwrap();
+        let at = blob.as_mut_ptr().cast::<c_void>();
+        for short in [0, 1, bytes - 1] {
+            let status = sepconv_plan_save(plan.0, at, short, &mut length);
+            refused(status, Length, &format!("blob: got {short} bytes, expected at least {bytes}"));
+        }
+        refused(sepconv_plan_save(plan.0, ptr::null_mut(), bytes, &mut length), NullArgument, "blob: got NULL");
+        assert!(length == 99 && blob.iter().all(|&element| element == 0.0), "a call that was refused wrote");
+        ok(sepconv_plan_save(plan.0, at, bytes, &mut length));
+        assert_eq!(length, bytes);
+
+        let zeros = sepconv_load_options { isa: nil, verify: 0 };
+        let none = unsupported();
+        for (options, status, part) in [
+            (sepconv_load_options { isa: c"mmx".as_ptr(), ..zeros }, BadArgument, "unknown ISA"),
+            (sepconv_load_options { isa: none.as_ptr(), ..zeros }, UnsupportedIsa, "cannot run here"),
+            (sepconv_load_options { isa: LATIN.as_ptr().cast(), ..zeros }, BadArgument, "options.isa"),
+        ] {
+            refused(sepconv_plan_load(at, bytes, &options, &mut to), status, part);
+        }
+        refused(sepconv_plan_load(ptr::null(), 0, &zeros, &mut to), NullArgument, "blob: got NULL");
+        refused(sepconv_plan_load(at, MAX, &zeros, &mut to), BadArgument, "blob: got");
+        for short in [0, 7, 8, 63, 64, bytes - 64, bytes - 1] {
+            refused(sepconv_plan_load(at, short, &zeros, &mut to), Blob, "not a readable saved plan");
+        }
+        let mut damaged = blob.to_vec();
+        *damaged.last_mut().unwrap() = 1.0;
+        let verified = sepconv_load_options { verify: 1, ..zeros };
+        refused(sepconv_plan_load(damaged.as_ptr().cast(), bytes, &verified, &mut to), Blob, "weights are damaged");
+        damaged[4] = 1.0;
+        refused(sepconv_plan_load(damaged.as_ptr().cast(), bytes, &zeros, &mut to), Blob, "its head");
+        damaged[2] = 1.0;
+        refused(sepconv_plan_load(damaged.as_ptr().cast(), bytes, &zeros, &mut to), OtherBlob, "saved for format");
+        assert!(to.is_null(), "a call that was refused wrote");
+        // For an ISA that is not the chosen one.
+        let portable = c"portable".as_ptr();
+        let options = sepconv_plan_options { isa: portable, batch: 0, fusion: 0, low_memory: 0 };
+        let plan: Handle<sepconv_plan> =
+            Handle::new(|place| sepconv_plan_from_names(graph.0, ptr::null(), &options, place));
+        ok(sepconv_plan_save(plan.0, ptr::null_mut(), 0, &mut bytes));
+        let mut blob = AlignedBuffer::zeroed(bytes / 4).unwrap();
+        let at = blob.as_mut_ptr().cast::<c_void>();
+        ok(sepconv_plan_save(plan.0, at, bytes, &mut length));
+        if sepconv::Isa::selected().unwrap() != sepconv::Isa::Portable {
+            refused(sepconv_plan_load(at, bytes, ptr::null(), &mut to), OtherBlob, "saved for ISA portable");
+        }
+        let load = sepconv_load_options { isa: portable, verify: 1 };
+        drop(Handle::<sepconv_plan>::new(|place| sepconv_plan_load(at, bytes, &load, place)));
     }
 }
 

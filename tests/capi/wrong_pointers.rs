@@ -10,6 +10,7 @@ use sepconv::capi::layers::*;
 use sepconv::capi::library::sepconv_isa_chosen;
 use sepconv::capi::nodes::*;
 use sepconv::capi::plan::*;
+use sepconv::capi::saved::*;
 use sepconv::capi::status::sepconv_status::{self, Misaligned, NotAHandle, NullArgument, Ok};
 use sepconv::capi::threads::sepconv_threads;
 use sepconv::capi::types::*;
@@ -91,6 +92,7 @@ fn pointers_that_are_none_are_refused() {
     let network = network(c"digits");
     let array = sepconv_named_array { name: c"pw.weight".as_ptr(), data: floats.as_ptr(), length: 20 };
     let options = sepconv_plan_options { isa: ptr::null(), batch: 1, fusion: 0, low_memory: 0 };
+    let load = &sepconv_load_options { isa: ptr::null(), verify: 1 };
     let pair = [tensor; 2];
     let (nil, name) = (ptr::null::<sepconv_clamp>(), c"name".as_ptr());
 
@@ -154,6 +156,7 @@ fn pointers_that_are_none_are_refused() {
             "plan" sepconv_plan_output |at| (at.cast(), 0, port_to);
             "plan" sepconv_plan_isa |at| (at.cast(), text);
             "plan" sepconv_plan_workspace_bytes |at| (at.cast(), size);
+            "plan" sepconv_plan_save |at| (at.cast(), ptr::null_mut(), 0, size);
             "plan" sepconv_plan_run |at| (at.cast(), no_threads, start, bytes, from, 1, into, 1);
         }
         pointer! {
@@ -243,6 +246,11 @@ fn pointers_that_are_none_are_refused() {
             sepconv_plan_output "output" required aligned |at| (plan, 0, at.cast());
             sepconv_plan_isa "isa" required aligned |at| (plan, at.cast());
             sepconv_plan_workspace_bytes "bytes" required aligned |at| (plan, at.cast());
+            sepconv_plan_save "blob" required bytes |at| (plan, at, 64, size);
+            sepconv_plan_save "length" required aligned |at| (plan, ptr::null_mut(), 0, at.cast());
+            sepconv_plan_load "blob" required bytes |at| (at, 64, load, handle.cast());
+            sepconv_plan_load "options" optional aligned |at| (file.cast(), 64, at.cast(), handle.cast());
+            sepconv_plan_load "plan" required aligned |at| (file.cast(), 64, load, at.cast());
             sepconv_plan_run "threads" optional aligned |at| (plan, at.cast(), start, bytes, from, 1, into, 1);
             sepconv_plan_run "inputs" required aligned |at| (plan, no_threads, start, bytes, at.cast(), 1, into, 1);
             sepconv_plan_run "outputs" required aligned |at| (plan, no_threads, start, bytes, from, 1, at.cast(), 1);
