@@ -24,6 +24,7 @@ from ._native import (
     isas,
     load,
 )
+from ._torch import from_torch
 
 __all__ = [
     "Clamp",
@@ -36,6 +37,7 @@ __all__ = [
     "Step",
     "Tensor",
     "Window",
+    "from_torch",
     "isas",
     "load",
 ]

@@ -40,16 +40,25 @@ impl Order {
     }
 }
 
-/// `object` as an array of f32; an error where it is another array or none.
+/// What is expected of arrays.
+pub const FLOATS: &str = "a numpy array of float32";
+
+/// `object` as an array of f32; else what it is.
+pub fn as_floats<'a, 'py>(object: &'a Bound<'py, PyAny>) -> std::result::Result<&'a Bound<'py, PyArrayDyn<f32>>, String> {
+    object.cast::<PyArrayDyn<f32>>().map_err(|_| match object.cast::<PyUntypedArray>() {
+        Ok(array) => format!("an array of {}", array.dtype()),
+        Err(_) => kind(object),
+    })
+}
+
+/// The name of the type of `object`.
+pub fn kind(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "another object".into(), |name| name.to_string())
+}
+
+/// `object` as an array of f32; an error of the argument `what` where it is another array or none.
 pub fn floats<'a, 'py>(object: &'a Bound<'py, PyAny>, what: &str) -> Result<&'a Bound<'py, PyArrayDyn<f32>>> {
-    let expected = "a numpy array of float32";
-    if let Ok(array) = object.cast::<PyArrayDyn<f32>>() {
-        return Ok(array);
-    }
-    match object.cast::<PyUntypedArray>() {
-        Ok(array) => Err(refused(what, format!("an array of {}", array.dtype()), expected).into()),
-        Err(_) => Err(refused(what, format!("{}", object.get_type().fully_qualified_name()?), expected).into()),
-    }
+    Ok(as_floats(object).map_err(|got| refused(what, got, FLOATS))?)
 }
 
 /// The elements of `array`, row-major.
@@ -94,11 +103,7 @@ impl Images {
     /// axes and images of this shape.
     pub fn of(object: &Bound<'_, PyAny>, name: &str, shape: Shape, order: Order) -> Result<Self> {
         let what = || format!("input {name:?}");
-        // The name is needed for errors alone.
-        let array = match object.cast::<PyArrayDyn<f32>>() {
-            Ok(array) => array,
-            Err(_) => floats(object, &what())?,
-        };
+        let array = as_floats(object).map_err(|got| refused(what(), got, FLOATS))?;
         let axes = |axes: &[usize]| axes.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let Shape { height, width, channels } = shape;
         let refuse = || {

@@ -1,10 +1,11 @@
 //! What the calls of a graph's builder take: sizes, windows, clamps, layers.
 
 use numpy::PyUntypedArrayMethods;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use sepconv::graph;
 
-use crate::arrays::{elements, floats};
+use crate::arrays::{elements, floats, kind};
 use crate::error::{Failure, Result, refused};
 
 /// A number of pixels, channels or the like: 0 or more.
@@ -17,8 +18,7 @@ impl<'py> FromPyObject<'_, 'py> for Size {
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         // What is no number at all is Python's error.
         let number = object.call_method0("__index__").map_err(|_| {
-            let name = object.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-            pyo3::exceptions::PyTypeError::new_err(format!("{name:?} object cannot be interpreted as an integer"))
+            PyTypeError::new_err(format!("{:?} object cannot be interpreted as an integer", kind(&object)))
         })?;
         let refuse = |_| Failure::from(refused("number", &number, "one from 0 on that fits the address space"));
         Ok(Size(number.extract().map_err(refuse)?))

@@ -12,7 +12,7 @@ use sepconv::graph::Graph;
 use sepconv::models;
 use sepconv::weights::{Folded, HashWeights, SafetensorsWeights, Weights, fold};
 
-use crate::arrays::{elements, floats};
+use crate::arrays::{FLOATS, as_floats, elements, kind};
 use crate::error::{Result, refused};
 
 /// What the argument `weights` says.
@@ -40,8 +40,7 @@ impl Source {
         match weights.extract() {
             Ok(path) => Ok(Source::File(path)),
             Err(_) => {
-                let got = weights.get_type().fully_qualified_name()?;
-                Err(refused("weights", got, "\"hash\", the path of a safetensors file, or a dict of numpy arrays").into())
+                Err(refused("weights", kind(weights), "\"hash\", the path of a safetensors file, or a dict of numpy arrays").into())
             }
         }
     }
@@ -65,7 +64,7 @@ pub fn read(path: &Path) -> PyResult<Vec<u8>> {
     std::fs::read(path).map_err(|why| match why.raw_os_error() {
         // With the path, and of the class that the number asks for.
         Some(number) => {
-            let (text, path) = (why.to_string(), path.to_path_buf());
+            let (text, path) = (why.to_string(), path.to_string_lossy().into_owned());
             let text = text.split(" (os error").next().unwrap_or_default().to_string();
             PyOSError::new_err((number, text, path))
         }
@@ -85,11 +84,8 @@ impl Arrays {
         for item in mapping.items()?.iter() {
             let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
             // Arrays of other types may be there: counters that no network reads.
-            let array = match floats(&value, "got") {
-                Ok(array) => Ok((array.shape().to_vec(), elements(array))),
-                Err(why) => Err(PyErr::from(why).value(value.py()).to_string()),
-            };
-            arrays.insert(name, array);
+            let array = as_floats(&value).map(|array| (array.shape().to_vec(), elements(array)));
+            arrays.insert(name, array.map_err(|got| format!("{got}, expected {FLOATS}")));
         }
         Ok(Arrays(arrays))
     }
@@ -97,7 +93,10 @@ impl Arrays {
 
 impl Weights for Arrays {
     fn tensor(&self, name: &str, shape: &[usize]) -> std::result::Result<Cow<'_, [f32]>, String> {
-        let missing = || format!("missing, expected shape {shape:?}: give it in `weights`");
+        let missing = || match self.0.is_empty() {
+            true => format!("missing, expected shape {shape:?}: there are no `weights`"),
+            false => format!("missing, expected shape {shape:?}"),
+        };
         let (own, elements) = self.0.get(name).ok_or_else(missing)?.as_ref().map_err(Clone::clone)?;
         if own != shape {
             return Err(format!("shape {own:?}, expected {shape:?}"));
