@@ -44,7 +44,9 @@ impl Order {
 pub const FLOATS: &str = "a numpy array of float32";
 
 /// `object` as an array of f32; else what it is.
-pub fn as_floats<'a, 'py>(object: &'a Bound<'py, PyAny>) -> std::result::Result<&'a Bound<'py, PyArrayDyn<f32>>, String> {
+pub fn as_floats<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+) -> std::result::Result<&'a Bound<'py, PyArrayDyn<f32>>, String> {
     object.cast::<PyArrayDyn<f32>>().map_err(|_| match object.cast::<PyUntypedArray>() {
         Ok(array) => format!("an array of {}", array.dtype()),
         Err(_) => kind(object),
@@ -112,7 +114,11 @@ impl Images {
                 Order::Nchw => ([channels, height, width], "nchw"),
             };
             let expected = format!("images x {} (layout={layout:?})", axes(&expected));
-            Failure::from(refused(what(), format!("an array of {} axes, {}", array.ndim(), axes(array.shape())), expected))
+            Failure::from(refused(
+                what(),
+                format!("an array of {} axes, {}", array.ndim(), axes(array.shape())),
+                expected,
+            ))
         };
         let sizes = order.sort(<[usize; 4]>::try_from(array.shape()).map_err(|_| refuse())?);
         let strides = order.sort(<[isize; 4]>::try_from(array.strides()).map_err(|_| refuse())?);
@@ -133,7 +139,8 @@ impl Images {
     /// The layout, and the elements from one image to the next, where a plan can read the array as it lies.
     fn in_place(&self, count: usize) -> Option<(Layout, usize)> {
         let aligned = self.first.addr().is_multiple_of(align_of::<f32>());
-        let elements = self.strides.map(|stride| (stride % BYTES == 0).then(|| usize::try_from(stride / BYTES).ok()).flatten());
+        let elements =
+            self.strides.map(|stride| (stride % BYTES == 0).then(|| usize::try_from(stride / BYTES).ok()).flatten());
         let [Some(stride), Some(row_stride), Some(pixel_stride), Some(1)] = elements else { return None };
         let Shape { height, width, channels } = self.shape;
         let layout = Layout { height, width, channels, pixel_stride, row_stride };
@@ -145,7 +152,12 @@ impl Images {
     ///
     /// # Safety
     /// The array must live as long as the batch, hold them, and not be written to meanwhile.
-    pub unsafe fn batch<'a>(&'a self, first: usize, count: usize, copy: &'a mut Vec<f32>) -> sepconv::Result<Batch<'a>> {
+    pub unsafe fn batch<'a>(
+        &'a self,
+        first: usize,
+        count: usize,
+        copy: &'a mut Vec<f32>,
+    ) -> sepconv::Result<Batch<'a>> {
         let from = self.first.wrapping_offset(self.strides[0].wrapping_mul(first as isize));
         if let Some((layout, stride)) = self.in_place(count) {
             // SAFETY: by this function's own contract; numpy's strides and sizes are those of the array.
@@ -153,9 +165,11 @@ impl Images {
         }
         let length = count.saturating_mul(self.shape.len());
         copy.clear();
-        copy.try_reserve_exact(length).map_err(|_| Error::Memory { what: "input copy".into(), bytes: length.saturating_mul(4) })?;
+        copy.try_reserve_exact(length)
+            .map_err(|_| Error::Memory { what: "input copy".into(), bytes: length.saturating_mul(4) })?;
         let [image, row, pixel, channel] = self.strides;
-        let at = |from: *const u8, stride: isize, index: usize| from.wrapping_offset(stride.wrapping_mul(index as isize));
+        let at =
+            |from: *const u8, stride: isize, index: usize| from.wrapping_offset(stride.wrapping_mul(index as isize));
         let Shape { height, width, channels } = self.shape;
         for (n, y) in (0..count).flat_map(|n| (0..height).map(move |y| (n, y))) {
             let from = at(at(from, image, n), row, y);

@@ -138,9 +138,13 @@ impl Graph {
 
     /// A leaky ReLU, then the batch normalisation of `layer` (`Layer.without_weights()`), then its clamp.
     fn leaky_norm(&mut self, name: &str, input: Tensor, slope: f32, layer: &Layer) -> Result<Tensor> {
-        self.weighted(name, input, layer, |_| Vec::new(), |builder, layer| {
-            builder.leaky_norm(name, input.0, slope, layer)
-        })
+        self.weighted(
+            name,
+            input,
+            layer,
+            |_| Vec::new(),
+            |builder, layer| builder.leaky_norm(name, input.0, slope, layer),
+        )
     }
 
     /// The sum of two tensors of one shape, clamped.

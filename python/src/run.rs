@@ -78,7 +78,13 @@ impl Runner {
     ///
     /// # Safety
     /// The arrays must hold as many and live meanwhile; nothing may write to the inputs, or touch the targets.
-    pub unsafe fn run(&self, threads: &Threads, inputs: &[Images], targets: &[Target], count: usize) -> sepconv::Result<()> {
+    pub unsafe fn run(
+        &self,
+        threads: &Threads,
+        inputs: &[Images],
+        targets: &[Target],
+        count: usize,
+    ) -> sepconv::Result<()> {
         let parallel = threads.parallel()?;
         for first in (0..count).step_by(MOST) {
             let part = MOST.min(count - first);

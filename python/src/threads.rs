@@ -23,7 +23,8 @@ impl Threads {
             2..=MOST => {
                 let name = |index| format!("sepconv-{index}");
                 let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
-                let pool = pool.map_err(|why| refused("threads", why, "a system that can start as many; ask for less"))?;
+                let pool =
+                    pool.map_err(|why| refused("threads", why, "a system that can start as many; ask for less"))?;
                 Ok(Threads { parallel: Box::new(Rayon::new(pool)), process: Some(std::process::id()) })
             }
             _ => Err(refused("threads", count, format!("1 to {MOST}"))),

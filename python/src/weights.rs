@@ -39,9 +39,12 @@ impl Source {
         }
         match weights.extract() {
             Ok(path) => Ok(Source::File(path)),
-            Err(_) => {
-                Err(refused("weights", kind(weights), "\"hash\", the path of a safetensors file, or a dict of numpy arrays").into())
-            }
+            Err(_) => Err(refused(
+                "weights",
+                kind(weights),
+                "\"hash\", the path of a safetensors file, or a dict of numpy arrays",
+            )
+            .into()),
         }
     }
 
