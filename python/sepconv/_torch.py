@@ -47,7 +47,11 @@ def from_torch(
         raise Error(f"{type(module).__name__}: got a module in training mode, expected one for inference: call its eval()")
     examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     with torch.no_grad():
-        program = torch.export.export(module, examples, strict=False).run_decompositions({})
+        try:
+            program = torch.export.export(module, examples, strict=False).run_decompositions({})
+        except Exception as why:
+            reason = str(why).strip().partition("\n")[0]
+            raise Error(f"{type(module).__name__}: torch.export cannot read it: {type(why).__name__}: {reason}") from why
         reader = _Reader(program)
         outputs = reader.outputs()
     if reader.problems:
@@ -188,9 +192,10 @@ class _Reader:
             return self.program.state_dict.get(name, self.program.constants.get(name))
         if node.name in signature.inputs_to_lifted_tensor_constants:
             return self.program.constants[signature.inputs_to_lifted_tensor_constants[node.name]]
-        shape = self.shape(node)
-        if len(shape) != 4 or 0 in shape or "float32" not in str(node.meta["val"].dtype):
-            raise _Refused(f"an example of shape {shape}, expected images x channels x height x width of float32")
+        shape, dtype = self.shape(node), getattr(node.meta.get("val"), "dtype", "no tensor")
+        if len(shape) != 4 or 0 in shape or str(dtype) != "torch.float32":
+            got = f"an example of shape {shape}, {dtype}"
+            raise _Refused(f"{got}, expected images x channels x height x width, torch.float32")
         images, channels, height, width = shape
         if self.count not in (0, images):
             raise _Refused(f"an example of {images} images beside one of {self.count}")
@@ -229,8 +234,7 @@ class _Reader:
 
     def shape(self, node: torch.fx.Node) -> _Shape:
         """The shape of what a node gives, as PyTorch has it."""
-        value = node.meta["val"]
-        return tuple(int(size) for size in getattr(value, "shape", ()))
+        return tuple(int(size) for size in getattr(node.meta.get("val"), "shape", ()))
 
     def axes(self, image: Tensor) -> tuple[int, int, int]:
         """Channels, height, width."""
@@ -444,10 +448,15 @@ class _Reader:
     def same(self, node: torch.fx.Node, x: Any, **_: Any) -> Any:
         return x
 
+    @_takes("aten._assert_tensor_metadata.default")
+    def asserted(self, node: torch.fx.Node, x: Any, *_: Any, **__: Any) -> None:
+        """Nothing: a network takes arrays of one type alone."""
+
     @_takes(
         "aten.view.default",
         "aten.reshape.default",
         "aten._unsafe_view.default",
+        "aten.squeeze.default",
         "aten.squeeze.dim",
         "aten.squeeze.dims",
         "aten.unsqueeze.default",
@@ -458,7 +467,7 @@ class _Reader:
             channels, height, width = self.axes(x)
             if got == (self.count, channels, height, width):
                 return x
-            if (height, width) == (1, 1) and got == (self.count, channels):
+            if (height, width) == (1, 1) and got[:2] == (self.count, channels) and math.prod(got[2:]) == 1:
                 return x
             if got == (self.count, channels * height * width):
                 return _Row(x)
@@ -475,6 +484,10 @@ class _Reader:
         if isinstance(x, _Groups) and (sorted(order) == [1, 2] or order == [0, 2, 1, 3, 4]):
             return _Groups(x.image, x.groups, not x.turned)
         raise _Refused("axes in another order, which is taken of a channel shuffle alone")
+
+    @_takes("aten.channel_shuffle.default")
+    def channel_shuffle(self, node: torch.fx.Node, x: Any, groups: int) -> Tensor:
+        return self.graph.shuffle(self.image(x), groups)
 
     def of_channels(self, node: torch.fx.Node, dim: int, what: str) -> None:
         """Refuses what is done along another axis."""

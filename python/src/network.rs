@@ -94,7 +94,7 @@ pub fn load(
 ) -> Result<Network> {
     let choices = Choices::new(threads.0, isa, low_memory)?;
     let network = py.detach(|| Ok::<_, crate::error::Failure>(models::load(&read(&path)?)?.0))?;
-    Network::of(py, Model::Named(network), Source::File(path), choices)
+    Network::of(py, Model::Named(network), Source::file(path), choices)
 }
 
 #[pymethods]

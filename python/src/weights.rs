@@ -37,8 +37,8 @@ impl Source {
         if weights.extract::<&str>().is_ok_and(|name| name == "hash") {
             return Ok(Source::Hash);
         }
-        match weights.extract() {
-            Ok(path) => Ok(Source::File(path)),
+        match weights.extract::<PathBuf>() {
+            Ok(path) => Ok(Source::file(path)),
             Err(_) => Err(refused(
                 "weights",
                 kind(weights),
@@ -46,6 +46,11 @@ impl Source {
             )
             .into()),
         }
+    }
+
+    /// The file at `path`, wherever the process will be when it is read again.
+    pub fn file(path: PathBuf) -> Self {
+        Source::File(std::path::absolute(&path).unwrap_or(path))
     }
 
     /// Calls `take` with the tensors.

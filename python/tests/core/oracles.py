@@ -95,3 +95,11 @@ def tensors(path: Path) -> dict[str, NDArray[Any]]:
             start, end = (8 + length + offset for offset in entry["data_offsets"])
             found[name] = np.frombuffer(data[start:end], types[entry["dtype"]]).reshape(entry["shape"])
     return found
+
+
+def guide(*, torch: bool) -> str:
+    """The code of the guide: that under the heading about PyTorch, or all other."""
+    parts = (ROOT / "python/README.md").read_text().split("\n## ")
+    chosen = [part for part in parts if part.startswith("From PyTorch") == torch]
+    blocks = [block.split("```")[0] for part in chosen for block in part.split("```python\n")[1:]]
+    return "import sepconv\n" + "\n".join(blocks)

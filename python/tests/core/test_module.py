@@ -2,6 +2,9 @@
 
 import inspect
 
+import pytest
+from oracles import ROOT, guide
+
 import sepconv
 
 
@@ -20,3 +23,11 @@ def test_everything_public_is_documented() -> None:
 def test_isas() -> None:
     assert sepconv.isas()[0] == "portable"
     assert sepconv.Network("digits", weights="hash").isa in sepconv.isas()
+
+
+def test_the_guide_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    code = guide(torch=False)
+    assert code.count("import numpy") == 1
+    exec(code, {})
+    assert len(capsys.readouterr().out.splitlines()) >= 10

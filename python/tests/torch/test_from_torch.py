@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision.models as tv
+from oracles import guide
 from torch import nn
 from torch.nn import functional as F
 
@@ -125,6 +126,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     ),
     "in place": lambda: Of(lambda x, conv: x + F.relu_(y := conv(x)) + y, nn.Conv2d(6, 6, 1)),
     "activations": lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 0.75), nn.Dropout(0.5), nn.Identity()),
+    "cast to what it is": lambda: Of(lambda x: x.float().relu()),
     "clamps": lambda: Of(lambda x: x.clamp(min=-0.25).clamp(-1, 0.5)),
     "max pool": lambda: nn.MaxPool2d(3, stride=2, padding=1),
     "max pool, ceil": lambda: nn.MaxPool2d((3, 2), stride=2, ceil_mode=True),
@@ -137,6 +139,8 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "flattened": lambda: nn.Sequential(nn.MaxPool2d(3), nn.Flatten(), nn.Linear(72, 7), nn.ReLU(), nn.Linear(7, 2)),
     "channels": lambda: Of(lambda x: torch.cat([x[:, 4:], *x.split([1, 3, 2], 1)[::-1], *x.chunk(4, 1)], 1)),
     "shuffled": lambda: Of(lambda x, conv: conv(shuffled(shuffled(x, 2), 3)), nn.Conv2d(6, 4, 1)),
+    "shuffled by a module": lambda: nn.Sequential(nn.ChannelShuffle(3), nn.Conv2d(6, 4, 1)),
+    "squeezed": lambda: Of(lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1)),
     "zeros around": lambda: Of(lambda x, conv: conv(F.pad(x, (0, 1, 1, 0))), nn.Conv2d(6, 4, 3, stride=2)),
     "computed weights": lambda: Of(standardised, nn.Conv2d(6, 4, 3)),
 }
@@ -185,6 +189,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "AvgPool2d: an average of padding under windows that reach beyond it",
     ),
     "last axis": (lambda: nn.Sequential(nn.Linear(9, 4)), "Linear: a linear layer that gives (2, 6, 12, 4)"),
+    "nothing": (lambda: Of(lambda x: None), "module: got nothing, expected an image (output)"),
     "alpha": (lambda: Of(lambda x: torch.add(x, x, alpha=2)), "Of: a sum with the second times 2"),
 }
 
@@ -213,8 +218,17 @@ def test_all_that_cannot_be_taken_is_listed() -> None:
 def test_wrong_calls() -> None:
     with pytest.raises(sepconv.Error, match="^Conv2d: got a module in training mode, expected one for inference"):
         sepconv.from_torch(nn.Conv2d(3, 3, 1), torch.randn(1, 3, 4, 4))
+    decides = Of(lambda x: x if x.sum() > 0 else -x).eval()
+    with pytest.raises(sepconv.Error, match="^Of: torch.export cannot read it: GuardOnDataDependentSymNode: "):
+        sepconv.from_torch(decides, torch.randn(1, 3, 4, 4))
     module = nn.Sequential(nn.Conv2d(3, 3, 1)).eval()
-    with pytest.raises(sepconv.Error, match=r"an example of shape \(3, 4, 4\), expected images x channels x height"):
+    with pytest.raises(sepconv.Error, match=r"an example of shape \(3, 4, 4\), torch.float32, expected images x"):
         sepconv.from_torch(module, torch.randn(3, 4, 4))
     with pytest.raises(sepconv.Error, match="parameters of torch.bfloat16, expected torch.float32"):
         sepconv.from_torch(module.bfloat16(), torch.randn(1, 3, 4, 4).bfloat16())
+
+
+def test_the_guide_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(guide(torch=True), names)
+    assert names["logits"].shape == (1, 1000)
