@@ -11,7 +11,7 @@ arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-de
 emulated_macs := "100000000"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi package msrv fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi python package msrv fuzz"
 
 # Lists the steps.
 default:
@@ -128,6 +128,31 @@ capi:
         cc -std=gnu99 -Wall -Wextra -Werror -Iinclude "examples/c/$example.c" -Ltarget/release -lsepconv -lpthread -Wl,-rpath,"$PWD/target/release" -o "target/c/$example-shared"; \
         for kind in static shared; do "target/c/$example-$kind"; done; \
     done
+
+# The Python module: its lints, types and tests, in a virtual environment.
+python: (install "core")
+    cargo fmt --check --manifest-path python/Cargo.toml
+    cargo clippy --release --manifest-path python/Cargo.toml --target-dir target -- -D warnings
+    target/python/core/bin/pytest -c python/pyproject.toml python/tests/core
+    target/python/core/bin/mypy --config-file python/pyproject.toml
+    target/python/core/bin/python -m mypy.stubtest --mypy-config-file python/pyproject.toml sepconv._native
+
+# Networks of PyTorch modules, against PyTorch (6 GB; `just ci` leaves it out).
+torch: (install "torch")
+    target/python/torch/bin/pytest -c python/pyproject.toml python/tests/torch
+
+# Photographs on a cluster of two workers, against one process (`just ci` leaves it out).
+ray: (install "ray")
+    python3 tools/fetch_models.py target/models
+    target/python/ray/bin/python python/examples/ray_classify.py target/models/photos --weights target/models/mobilenet_v2.safetensors \
+        --labels target/models/imagenet_classes.txt --nodes 2 --check
+
+# The Python module with what python/requirements/KIND.txt lists, in target/python/KIND.
+[private]
+install kind:
+    python3 -m venv target/python/{{kind}}
+    target/python/{{kind}}/bin/pip install --quiet --disable-pip-version-check -r python/requirements/{{kind}}.txt
+    CARGO_TARGET_DIR="$PWD/target" target/python/{{kind}}/bin/pip install --quiet --disable-pip-version-check ./python
 
 # The package builds from its own tarball and passes the tests that it holds.
 package:
