@@ -293,6 +293,7 @@ impl Graph {
         }
     }
 
+    #[cfg(feature = "reference")]
     pub(crate) fn shape_of(&self, origin: Origin) -> Shape {
         match origin {
             Origin::Input(input) => self.inputs[input].shape,

@@ -243,6 +243,7 @@ impl Window {
 
     /// The taps of output pixel `pixel` (row, column) that are inside an image of size `image` (height, width), row-major:
     /// (index of the tap, row, column).
+    #[cfg(any(test, feature = "reference"))]
     pub(crate) fn taps_inside(
         self,
         image: (usize, usize),

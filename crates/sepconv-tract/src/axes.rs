@@ -86,33 +86,25 @@ impl Axes {
         all.all(|(axis, factors)| factors.iter().all(|f| dimensions.contains(&f.dimension) == axes.contains(&axis)))
     }
 
-    /// The channels of one step along `axis`, which is the first to hold channels and holds nothing else: a run of
-    /// neighbouring channels for each of its steps. An axis of one step is one of channels where none stands before it.
-    pub fn channels_of_step(&self, axis: usize) -> Option<usize> {
-        let before = self.0[..axis].iter().flatten();
-        let good = before.chain(&self.0[axis][1.min(self.0[axis].len())..]).all(|f| f.dimension != Channel)
-            && self.0[axis].len() < 2
-            && self.0[axis].iter().all(|f| f.dimension == Channel);
-        let after = self.0[axis + 1..].iter().flatten().filter(|f| f.dimension == Channel);
-        good.then(|| after.map(|f| f.size).product())
+    /// How the channels lie along `axis`, which holds nothing else: so many times, so many steps, of so many neighbouring
+    /// channels each. An axis of one step is one of channels too.
+    pub fn channels_along(&self, axis: usize) -> Option<(usize, usize, usize)> {
+        let [before, own, after] = [&self.0[..axis], &self.0[axis..=axis], &self.0[axis + 1..]].map(|axes| {
+            let channels = axes.iter().flatten().filter(|factor| factor.dimension == Channel);
+            channels.map(|factor| factor.size).product()
+        });
+        (own == product(&self.0[axis])).then_some((before, own, after))
     }
 
-    /// The same tensor with `size` steps of channels along `axis`.
-    pub fn with_channels(mut self, axis: usize, size: usize) -> Axes {
-        self.0[axis] = Vec::from_iter(factor(Channel, size));
+    /// The same tensor with `size` steps of `dimension` along `axis`, and nothing else.
+    pub fn with(mut self, axis: usize, dimension: Dimension, size: usize) -> Axes {
+        self.0[axis] = Vec::from_iter(factor(dimension, size));
         self
     }
 
     /// The same tensor, each axis that holds a `dimension` of one step only.
     pub fn without(mut self, dimension: Dimension) -> Axes {
         self.0.iter_mut().for_each(|factors| factors.retain(|f| f.dimension != dimension));
-        self
-    }
-
-    /// The same tensor with every `stride`th step along `axis`, a whole dimension.
-    pub fn strided(mut self, axis: usize, stride: usize) -> Axes {
-        let factors = std::mem::take(&mut self.0[axis]);
-        self.0[axis] = factors.iter().filter_map(|f| factor(f.dimension, f.size.div_ceil(stride))).collect();
         self
     }
 
@@ -123,21 +115,6 @@ impl Axes {
             Err(factor) => Vec::from_iter(factor),
         };
         Some(Axes(axes.into_iter().map(axis).collect()))
-    }
-
-    /// For each axis that holds channels, and maybe nothing else: the axis, its steps, and the channels of a step.
-    /// `None` for an axis of which only a part is channels.
-    pub fn channel_axes(&self) -> Vec<(usize, Option<(usize, usize)>)> {
-        let mut step: usize = self.0.iter().flatten().filter(|f| f.dimension == Channel).map(|f| f.size).product();
-        let mut axes = Vec::new();
-        for (axis, factors) in self.0.iter().enumerate() {
-            let channels = factors.iter().filter(|f| f.dimension == Channel).map(|f| f.size).product();
-            if factors.iter().any(|f| f.dimension == Channel) {
-                step /= channels;
-                axes.push((axis, (factors.len() == 1).then_some((channels, step))));
-            }
-        }
-        axes
     }
 
     /// How the elements lie in memory; `None` where that is neither.
@@ -321,12 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_along_the_first_axis_of_channels_is_a_run_of_them() {
+    fn channels_lie_along_axes_that_hold_nothing_else() {
         let image = planes(6, 4, 5);
-        assert_eq!([0, 1, 2].map(|axis| image.channels_of_step(axis)), [Some(6), Some(1), None]);
-        let (halves, _) = after(image, &[reshape(1, &[6], &[2, 3])]).unwrap();
-        assert_eq!([1, 2].map(|axis| halves.channels_of_step(axis)), [Some(3), None]);
-        assert_eq!(halves.channel_axes(), [(1, Some((2, 3))), (2, Some((3, 1)))]);
+        assert_eq!([0, 1, 2].map(|axis| image.channels_along(axis)), [Some((1, 1, 6)), Some((1, 6, 1)), None]);
+        let (parts, _) = after(image, &[reshape(1, &[6], &[2, 3])]).unwrap();
+        assert_eq!([1, 2].map(|axis| parts.channels_along(axis)), [Some((1, 2, 3)), Some((2, 3, 1))]);
     }
 
     #[test]

@@ -109,7 +109,10 @@ impl Lowering {
                 net.average_pool(name, inputs[0], *window, *count_padding)
             }
             Operation::GlobalAveragePool => net.global_average_pool(name, inputs[0]),
-            Operation::Slice(channels) => net.slice(inputs[0], channels.clone()),
+            Operation::Slice(ranges) => {
+                let parts = ranges.iter().map(|range| net.slice(inputs[0], range.clone())).collect::<Result<Vec<_>, _>>();
+                net.concat(&parts?)
+            }
             Operation::Concat => net.concat(&inputs),
             Operation::Shuffle { groups } => net.shuffle(inputs[0], *groups),
         }

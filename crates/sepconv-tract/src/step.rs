@@ -43,7 +43,8 @@ pub enum Operation {
         count_padding: bool,
     },
     GlobalAveragePool,
-    Slice(Range<usize>),
+    /// These channels, in order.
+    Slice(Vec<Range<usize>>),
     Concat,
     Shuffle {
         groups: usize,
@@ -58,7 +59,7 @@ pub struct Weighted {
     pub affine: Affine,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     Conv(Window),
     Depthwise(Window),
@@ -108,6 +109,14 @@ impl Step {
             _ if self.clamp != Clamp::NONE => None,
             Operation::Weighted(weighted) => Some(&mut weighted.affine),
             Operation::Leaky(_, affine) => Some(affine),
+            _ => None,
+        }
+    }
+
+    /// The window of a dense convolution.
+    pub fn conv_window_mut(&mut self) -> Option<&mut Window> {
+        match &mut self.operation {
+            Operation::Weighted(Weighted { kind: Kind::Conv(window), .. }) => Some(window),
             _ => None,
         }
     }

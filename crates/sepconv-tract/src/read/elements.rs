@@ -1,6 +1,6 @@
 //! What is done to each element: sums, factors and summands a channel (batch normalisation among them), clamps.
 
-use sepconv::Clamp;
+use sepconv::{Clamp, Shape};
 use tract_core::internal::*;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::element_wise::ElementWiseOp;
@@ -9,7 +9,7 @@ use tract_core::ops::nn::LeakyRelu;
 
 use super::{Reader, Value, Wanted, elements};
 use crate::axes::Axes;
-use crate::step::{Affine, Operation, Step};
+use crate::step::{Affine, Kind, Operation, Step, Weighted};
 
 impl Reader<'_> {
     /// The sum of two tensors: at least one of them known, so that its layout is that of both.
@@ -23,7 +23,32 @@ impl Reader<'_> {
         let Step { count, shape, .. } = self.steps[value.step];
         let wanted = |&outlet: &OutletId| Wanted { outlet, axes: value.axes.clone(), count, shape };
         let terms = self.take(node.inputs.iter().map(wanted).collect())?;
-        Some(self.made(node, Operation::Add, &[&terms[0], &terms[1]], shape, value.axes))
+        let whole = self.whole(node, &terms[0], &terms[1]);
+        Some(whole.unwrap_or_else(|| self.made(node, Operation::Add, &[&terms[0], &terms[1]], shape, value.axes)))
+    }
+
+    /// The layer of a concatenation, of which tract made one a part, without biases, and their sum.
+    fn whole(&mut self, node: &TypedNode, a: &Value, b: &Value) -> Option<Value> {
+        let (first, second) = (&self.steps[a.step], &self.steps[b.step]);
+        let part = |value: &Value, step: &Step| match &step.operation {
+            Operation::Weighted(weighted) if value.sole && step.clamp == Clamp::NONE => Some(weighted.clone()),
+            _ => None,
+        };
+        let (one, other) = (part(a, first)?, part(b, second)?);
+        let joins = matches!(one.kind, Kind::Conv(_) | Kind::FullyConnected) && one.kind == other.kind;
+        if !joins || !one.affine.is_identity() || !other.affine.is_identity() {
+            return None;
+        }
+        let of_output = |weighted: &Weighted| weighted.weights.len() / weighted.affine.0.len();
+        let rows = one.weights.chunks(of_output(&one)).zip(other.weights.chunks(of_output(&other)));
+        let weights = rows.flat_map(|(one, other)| one.iter().chain(other)).copied().collect();
+        let shape = first.shape;
+        let inputs = [first, second].map(|step| Value { step: step.inputs[0], ..a.clone() });
+        let images = inputs.each_ref().map(|input| self.shape(input));
+        let joined = Shape { channels: images[0].channels + images[1].channels, ..images[0] };
+        let joined = self.made(node, Operation::Concat, &inputs.each_ref(), joined, a.axes.clone());
+        let weighted = Weighted { weights, ..one };
+        Some(self.made(node, Operation::Weighted(weighted), &[&joined], shape, a.axes.clone()))
     }
 
     /// A tensor and a constant: a number, or one a channel.
@@ -105,17 +130,15 @@ fn by_channel(axes: &Axes, constant: &Tensor, channels: usize) -> Option<Vec<f32
     if numbers.len() == 1 {
         return Some(vec![numbers[0]; channels]);
     }
-    let channel_axes = axes.channel_axes();
-    let mut strides: Vec<usize> = vec![1; sizes.len()];
-    (0..sizes.len().saturating_sub(1)).rev().for_each(|axis| strides[axis] = strides[axis + 1] * sizes[axis + 1]);
-    let (mut parts, tensor) = (Vec::new(), axes.sizes());
-    if sizes.len() != tensor.len() {
+    if sizes.len() != axes.sizes().len() {
         return None;
     }
-    for axis in (0..sizes.len()).filter(|&axis| sizes[axis] > 1) {
-        let of = channel_axes.iter().find(|(channels, _)| *channels == axis)?;
-        let (size, step) = of.1.filter(|&(size, _)| size == sizes[axis])?;
-        parts.push((size, step, strides[axis]));
+    // Of each axis along which they differ: its steps, the channels of a step, and how far apart its numbers stand.
+    let (mut parts, mut stride) = (Vec::new(), 1);
+    for axis in (0..sizes.len()).rev().filter(|&axis| sizes[axis] > 1) {
+        let (_, size, step) = axes.channels_along(axis).filter(|&(_, size, _)| size == sizes[axis])?;
+        parts.push((size, step, stride));
+        stride *= size;
     }
     let at = |channel: usize| parts.iter().map(|&(size, step, stride)| channel / step % size * stride).sum::<usize>();
     Some((0..channels).map(|channel| numbers[at(channel)]).collect())

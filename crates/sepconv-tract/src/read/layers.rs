@@ -147,10 +147,11 @@ impl Product {
         let pixels = shape.height * shape.width;
         if let Some(group) = self.group {
             // The channels of each group stand together, and so do its outputs.
-            let mut places = self.result.iter();
-            let group_first = places.position(|axis| *axis == Ok(group)) < self.result.iter().position(|axis| matches!(axis, Err(2..)));
-            let good = axes.channels_of_step(group).is_some() && axes.are_all_of(&[&self.summed[..], &[group]].concat(), &[Channel]);
-            let good = good && (group_first || self.outputs == 1) && axes.factors(&[group]).len() == 1;
+            let place = |wanted: &dyn Fn(&Result<usize, usize>) -> bool| self.result.iter().position(wanted);
+            let outputs_apart = place(&|axis| matches!(axis, Err(2..))) < place(&|axis| *axis == Ok(group));
+            let good = axes.channels_along(group).is_some_and(|(times, size, _)| times == 1 && size == self.groups)
+                && axes.are_all_of(&[&self.summed[..], &[group]].concat(), &[Channel])
+                && (self.outputs == 1 || !outputs_apart);
             let axes = axes.select(result).filter(|_| good)?;
             let shape = Shape { channels: self.groups * self.outputs, ..shape };
             return Some((Kind::GroupedPointwise { groups: self.groups }, shape, axes));

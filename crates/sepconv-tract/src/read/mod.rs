@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use sepconv::{Clamp, Shape};
 use tract_core::internal::*;
+use tract_core::ops::downsample::Downsample;
 
-use crate::axes::Axes;
+use crate::axes::{Axes, Dimension};
 use crate::step::{Operation, Step};
 
 /// A tensor of the model that a step makes.
@@ -162,15 +163,15 @@ impl<'a> Reader<'a> {
 
     /// A tensor as an input of the subgraph, or made from one.
     fn input(&mut self, wanted: Wanted, level: usize) -> Option<Value> {
+        if self.sizes(wanted.outlet)?[..] != wanted.axes.sizes()[..] {
+            return None;
+        }
         if let Some(value) = self.before(&wanted, level) {
             return Some(value);
         }
         let Wanted { outlet, axes, count, shape } = wanted;
         // Elements that lie neither way are tract's to move.
         axes.form()?;
-        if self.sizes(outlet)?[..] != axes.sizes()[..] {
-            return None;
-        }
         let key = (outlet, axes, level);
         let step = match self.inputs.get(&key) {
             Some(&step) => step,
@@ -191,15 +192,24 @@ impl<'a> Reader<'a> {
         let node = self.model.node(wanted.outlet.node);
         let free = !self.values.contains_key(&wanted.outlet) && !self.refused.contains(&node.id);
         let data = self.data(node).filter(|data| free && !self.values.contains_key(data))?;
-        let axes = match node.op_as::<AxisOp>() {
-            Some(op) => wanted.axes.changed(&op.recip()).filter(|changed| changed.shuffle.is_none())?.axes,
-            None => wanted.axes.clone(),
-        };
-        if !self.is_read_once(wanted.outlet) || self.sizes(data)?[..] != axes.sizes()[..] {
+        let (mut axes, mut shape) = (wanted.axes.clone(), wanted.shape);
+        if let Some(op) = node.op_as::<AxisOp>() {
+            axes = axes.changed(&op.recip()).filter(|changed| changed.shuffle.is_none())?.axes;
+        }
+        if let Some(op) = node.op_as::<Downsample>() {
+            let (dimension, size) = (axes.whole(op.axis)?, self.sizes(data)?[op.axis]);
+            match dimension {
+                Dimension::Height => shape.height = size,
+                Dimension::Width => shape.width = size,
+                Dimension::Batch | Dimension::Channel => return None,
+            }
+            axes = axes.with(op.axis, dimension, size);
+        }
+        if !self.is_read_once(wanted.outlet) {
             return None;
         }
         let steps = self.steps.len();
-        let data = self.input(Wanted { outlet: data, axes, ..*wanted }, level)?;
+        let data = self.input(Wanted { outlet: data, axes, count: wanted.count, shape }, level)?;
         let read = Self::UNARY.iter().find_map(|reader| reader(self, node, &data));
         let kept = read.filter(|value| value.axes == wanted.axes).and_then(|value| self.keep(node, value));
         if kept.is_none() {

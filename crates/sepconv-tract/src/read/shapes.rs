@@ -6,8 +6,7 @@ use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::downsample::Downsample;
 
 use super::{Reader, Value, Wanted};
-use crate::axes::Axes;
-use crate::axes::Dimension::{Height, Width};
+use crate::axes::Dimension::{Channel, Height, Width};
 use crate::step::{Operation, Step};
 
 impl Reader<'_> {
@@ -20,10 +19,11 @@ impl Reader<'_> {
     pub(super) fn slice(&mut self, node: &TypedNode, x: &Value) -> Option<Value> {
         let Slice { axis, start, end } = node.op_as::<Slice>()?;
         let (start, end) = (start.to_usize().ok()?, end.to_usize().ok()?);
-        let step = x.axes.channels_of_step(*axis).filter(|_| start < end)?;
-        let (axes, shape) = (x.axes.clone().with_channels(*axis, end - start), self.shape(x));
-        let channels = (end - start) * step;
-        let operation = Operation::Slice(start * step..end * step);
+        let (times, steps, step) = x.axes.channels_along(*axis).filter(|_| start < end)?;
+        let range = |time: usize| (time * steps + start) * step..(time * steps + end) * step;
+        let (axes, shape) = (x.axes.clone().with(*axis, Channel, end - start), self.shape(x));
+        let channels = times * (end - start) * step;
+        let operation = Operation::Slice((0..times).map(range).collect());
         Some(self.made(node, operation, &[x], Shape { channels, ..shape }, axes))
     }
 
@@ -32,17 +32,17 @@ impl Reader<'_> {
         let known = node.inputs.iter().filter_map(|&input| self.known(input));
         let value = known.max_by_key(|value| self.steps[value.step].level)?;
         let Step { count, shape, .. } = self.steps[value.step];
-        let step = value.axes.channels_of_step(axis)?;
+        let (_, _, step) = value.axes.channels_along(axis).filter(|&(times, ..)| times == 1)?;
         let mut wanted = Vec::with_capacity(node.inputs.len());
         for &outlet in &node.inputs {
             let size = self.sizes(outlet)?[axis];
-            let (axes, shape) = (value.axes.clone().with_channels(axis, size), Shape { channels: size * step, ..shape });
+            let (axes, shape) = (value.axes.clone().with(axis, Channel, size), Shape { channels: size * step, ..shape });
             wanted.push(Wanted { outlet, axes, count, shape });
         }
         let channels = wanted.iter().map(|wanted| wanted.shape.channels).sum();
         let parts = self.take(wanted)?;
         let parts: Vec<&Value> = parts.iter().collect();
-        let axes = value.axes.with_channels(axis, channels / step);
+        let axes = value.axes.with(axis, Channel, channels / step);
         Some(self.made(node, Operation::Concat, &parts, Shape { channels, ..shape }, axes))
     }
 
@@ -50,25 +50,33 @@ impl Reader<'_> {
     pub(super) fn downsample(&mut self, node: &TypedNode, x: &Value) -> Option<Value> {
         let op = node.op_as::<Downsample>().filter(|op| op.modulo == 0)?;
         let stride = usize::try_from(op.stride).ok().filter(|&stride| stride > 0)?;
-        let strides = match x.axes.whole(op.axis)? {
+        let dimension = x.axes.whole(op.axis)?;
+        let strides = match dimension {
             Height => (stride, 1),
             Width => (1, stride),
             _ => return None,
         };
         let value = self.every(node, x.clone(), strides);
-        Some(Value { axes: value.axes.strided(op.axis, stride), ..value })
+        let size = x.axes.sizes()[op.axis].div_ceil(stride);
+        Some(Value { axes: value.axes.with(op.axis, dimension, size), ..value })
     }
 
-    /// Every so many rows and columns, with the axes as they were.
+    /// Every so many rows and columns, with the axes as they were: of a convolution that nothing else reads, by its stride.
     pub(super) fn every(&mut self, node: &TypedNode, x: Value, (rows, columns): (usize, usize)) -> Value {
         if (rows, columns) == (1, 1) {
             return x;
         }
-        let (x, before) = self.strided_from(x);
-        let shape = self.shape(&x);
-        let strides = (rows * before.0, columns * before.1);
-        let shape = Shape { height: shape.height.div_ceil(strides.0), width: shape.width.div_ceil(strides.1), ..shape };
-        let axes: Axes = x.axes.clone();
+        let fewer =
+            |shape: Shape, (rows, columns)| Shape::new(shape.height.div_ceil(rows), shape.width.div_ceil(columns), shape.channels);
+        let mut step = self.steps[x.step].clone();
+        step.shape = fewer(step.shape, (rows, columns));
+        if let Some(window) = step.conv_window_mut().filter(|_| x.sole) {
+            window.stride = (window.stride.0 * rows, window.stride.1 * columns);
+            return Value { step: self.step(Step { node: node.id, ..step }), ..x };
+        }
+        let (x, (before, beside)) = self.strided_from(x);
+        let strides = (rows * before, columns * beside);
+        let (shape, axes) = (fewer(self.shape(&x), strides), x.axes.clone());
         self.made(node, Operation::MaxPool(Window::PIXEL.strides(strides.0, strides.1)), &[&x], shape, axes)
     }
 

@@ -1,10 +1,8 @@
 //! The transform as users of tract have it: by its name, in sessions, on several threads.
 
-mod model;
-
 use std::sync::Arc;
 
-use model::{Net, assert_close, numbers};
+use crate::model::{Net, assert_close, numbers};
 use sepconv_tract as _;
 use tract::prelude::*;
 use tract_linalg::multithread::{Executor, multithread_tract_scope};

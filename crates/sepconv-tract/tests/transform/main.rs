@@ -1,0 +1,5 @@
+//! The transform on small ONNX models.
+
+mod model;
+mod patterns;
+mod sessions;
