@@ -16,10 +16,10 @@ use serde::Serialize;
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_core::transform::get_transform;
+use tract_onnx::tract_hir::infer::Factoid;
 
 use sepconv_tract::Subgraph;
 
@@ -148,7 +148,8 @@ fn run(arguments: &Arguments) -> TractResult<()> {
             let (a, b) = (a.try_as_plain_ram()?, b.try_as_plain_ram()?);
             let pairs = a.as_slice::<f32>()?.iter().zip(b.as_slice::<f32>()?);
             // Of a number that is none, nothing is far enough.
-            difference = pairs.fold(difference, |most, (a, b)| if (a - b).abs() <= most { most } else { (a - b).abs() });
+            difference =
+                pairs.fold(difference, |most, (a, b)| if (a - b).abs() <= most { most } else { (a - b).abs() });
         }
         report.max_abs_difference = Some(difference);
         report.argmax_equal = Some(largest(&tract[0])? == largest(&sepconv[0])?);

@@ -53,7 +53,8 @@ pub fn lower(model: &TypedModel, reader: &Reader<'_>, region: &Region) -> Result
     }
     let count = steps().next().map_or(1, |(_, step)| step.count);
     let Lowering { builder, names, .. } = lowering;
-    let subgraph = builder.build(&tensors).and_then(|graph| Subgraph::new(graph, read, written, count, region.nodes.len()));
+    let subgraph =
+        builder.build(&tensors).and_then(|graph| Subgraph::new(graph, read, written, count, region.nodes.len()));
     let subgraph = subgraph.map_err(|error| match &error {
         Error::Node { node, .. } => names.get(node).map_or_else(all, |&node| Refused(vec![node])),
         _ => all(),
@@ -101,7 +102,9 @@ impl Lowering {
                 true => Ok(inputs[0]),
                 false => net.clamp(name, inputs[0], clamp),
             },
-            Operation::Leaky(slope, affine) => net.leaky_norm(name, inputs[0], *slope, normalisation(affine).clamp(clamp)),
+            Operation::Leaky(slope, affine) => {
+                net.leaky_norm(name, inputs[0], *slope, normalisation(affine).clamp(clamp))
+            }
             Operation::Add => net.add(name, inputs[0], inputs[1], clamp),
             Operation::Clamp => net.clamp(name, inputs[0], clamp),
             Operation::MaxPool(window) => net.max_pool(name, inputs[0], *window),
@@ -110,7 +113,8 @@ impl Lowering {
             }
             Operation::GlobalAveragePool => net.global_average_pool(name, inputs[0]),
             Operation::Slice(ranges) => {
-                let parts = ranges.iter().map(|range| net.slice(inputs[0], range.clone())).collect::<Result<Vec<_>, _>>();
+                let parts =
+                    ranges.iter().map(|range| net.slice(inputs[0], range.clone())).collect::<Result<Vec<_>, _>>();
                 net.concat(&parts?)
             }
             Operation::Concat => net.concat(&inputs),
@@ -124,7 +128,8 @@ fn folded(weighted: &Weighted) -> Layer {
     let Weighted { weights, affine: Affine(pairs), .. } = weighted;
     let of_output = (weights.len() / pairs.len().max(1)).max(1);
     let scaled = weights.chunks(of_output).zip(pairs);
-    let scaled = scaled.flat_map(|(weights, &(scale, _))| weights.iter().map(move |&weight| (f64::from(weight) * scale) as f32));
+    let scaled =
+        scaled.flat_map(|(weights, &(scale, _))| weights.iter().map(move |&weight| (f64::from(weight) * scale) as f32));
     let bias = pairs.iter().map(|&(_, shift)| shift as f32);
     Layer::arrays(Vec::from_iter(scaled), Vec::from_iter(bias))
 }

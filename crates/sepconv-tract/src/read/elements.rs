@@ -96,7 +96,7 @@ impl Reader<'_> {
     }
 
     /// With a factor and a summand a channel: in the step itself where nothing else reads that.
-    fn affine(&mut self, node: &TypedNode, x: &Value, affine: Affine) -> Value {
+    pub(super) fn affine(&mut self, node: &TypedNode, x: &Value, affine: Affine) -> Value {
         let mut step = self.steps[x.step].clone();
         match step.affine_mut().filter(|_| x.sole) {
             Some(own) => {

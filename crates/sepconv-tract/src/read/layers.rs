@@ -20,29 +20,36 @@ impl Reader<'_> {
         let Shape { channels, .. } = wanted.shape;
         let (outputs, groups) = (spec.output_channels, op.group);
         let (window, (height, width)) = window(spec, wanted.shape)?;
+        let pixel = window.taps() == 1 && window.padding == Padding::NONE;
+        let depthwise = groups == channels && groups == outputs;
         let kind = match groups {
             1 => Kind::Conv(window),
-            _ if groups == channels && groups == outputs => Kind::Depthwise(window),
-            _ if window.taps() == 1 && window.padding == Padding::NONE => Kind::GroupedPointwise { groups },
+            _ if pixel => Kind::GroupedPointwise { groups },
+            _ if depthwise => Kind::Depthwise(window),
             _ => return None,
         };
         // To groups, outputs of a group, inputs of a group, rows, columns.
         let mut weights = kernel.as_ref().clone();
         let ops = op.kernel_fmt.kernel_as_group_o_i_h_w_ops(kernel.shape(), groups);
         ops.iter().try_for_each(|op| op.change_tensor(&mut weights, false)).ok()?;
+        let weights = elements(&weights)?;
         let shifts = match elements(&bias)? {
             one if one.len() == 1 => vec![one[0]; outputs],
             shifts if shifts.len() == outputs => shifts,
             _ => return None,
         };
-        let weighted = Weighted { kind, weights: elements(&weights)?.into(), affine: Affine::shifts(&shifts) };
-        let (count, spatial) = (wanted.count, spec.rank());
+        let shape = Shape::new(height, width, outputs);
+        let axes = Axes::of(spec.data_format, wanted.count, shape, spec.rank());
         let mut x = self.take_one(wanted)?;
         if let Kind::GroupedPointwise { .. } = kind {
             x = self.every(node, x, window.stride);
         }
-        let shape = Shape::new(height, width, outputs);
-        let axes = Axes::of(spec.data_format, count, shape, spatial);
+        if depthwise && pixel {
+            let factors = weights.iter().zip(&shifts).map(|(&scale, &shift)| (scale.into(), shift.into()));
+            let value = self.affine(node, &x, Affine(factors.collect()));
+            return Some(Value { axes, ..value });
+        }
+        let weighted = Weighted { kind, weights: weights.into(), affine: Affine::shifts(&shifts) };
         Some(self.made(node, Operation::Weighted(weighted), &[&x], shape, axes))
     }
 
@@ -165,7 +172,9 @@ impl Product {
             return None;
         }
         let order: Vec<Dimension> = axes.factors(&self.summed).iter().map(|factor| factor.dimension).collect();
-        let is = |all: [Dimension; 3]| all.into_iter().filter(|dimension| order.contains(dimension)).eq(order.iter().copied());
+        let is = |all: [Dimension; 3]| {
+            all.into_iter().filter(|dimension| order.contains(dimension)).eq(order.iter().copied())
+        };
         let order = match (is([Channel, Height, Width]), is([Height, Width, Channel])) {
             (true, _) => Flatten::ChannelsFirst,
             (_, true) => Flatten::ChannelsLast,

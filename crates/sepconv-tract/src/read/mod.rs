@@ -56,8 +56,7 @@ type ReadUnary<'a> = fn(&mut Reader<'a>, &TypedNode, &Value) -> Option<Value>;
 
 impl<'a> Reader<'a> {
     /// Of nodes of several tensors, or that say how the one that they read lies on images: the first that can, does.
-    const READERS: [Read<'a>; 6] =
-        [Self::conv, Self::einsum, Self::max_pool, Self::sum_pool, Self::sum, Self::concat];
+    const READERS: [Read<'a>; 6] = [Self::conv, Self::einsum, Self::max_pool, Self::sum_pool, Self::sum, Self::concat];
     /// Of the others.
     const UNARY: [ReadUnary<'a>; 6] =
         [Self::axis_op, Self::with_constant, Self::leaky_relu, Self::reduce, Self::slice, Self::downsample];

@@ -36,7 +36,8 @@ impl Reader<'_> {
         let mut wanted = Vec::with_capacity(node.inputs.len());
         for &outlet in &node.inputs {
             let size = self.sizes(outlet)?[axis];
-            let (axes, shape) = (value.axes.clone().with(axis, Channel, size), Shape { channels: size * step, ..shape });
+            let (axes, shape) =
+                (value.axes.clone().with(axis, Channel, size), Shape { channels: size * step, ..shape });
             wanted.push(Wanted { outlet, axes, count, shape });
         }
         let channels = wanted.iter().map(|wanted| wanted.shape.channels).sum();
@@ -66,8 +67,9 @@ impl Reader<'_> {
         if (rows, columns) == (1, 1) {
             return x;
         }
-        let fewer =
-            |shape: Shape, (rows, columns)| Shape::new(shape.height.div_ceil(rows), shape.width.div_ceil(columns), shape.channels);
+        let fewer = |shape: Shape, (rows, columns)| {
+            Shape::new(shape.height.div_ceil(rows), shape.width.div_ceil(columns), shape.channels)
+        };
         let mut step = self.steps[x.step].clone();
         step.shape = fewer(step.shape, (rows, columns));
         if let Some(window) = step.conv_window_mut().filter(|_| x.sole) {

@@ -63,7 +63,8 @@ impl Net {
     pub fn constant(&mut self, shape: &[i64], numbers: &[f32]) -> String {
         let name = self.name("constant");
         let (data_type, float_data) = (DataType::Float.into(), numbers.to_vec());
-        let tensor = TensorProto { name: name.clone(), dims: shape.to_vec(), data_type, float_data, ..Default::default() };
+        let tensor =
+            TensorProto { name: name.clone(), dims: shape.to_vec(), data_type, float_data, ..Default::default() };
         self.graph.initializer.push(tensor);
         name
     }
@@ -82,7 +83,13 @@ impl Net {
     }
 
     /// A node of several outputs.
-    pub fn node_of(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, Attribute)], outputs: usize) -> Vec<String> {
+    pub fn node_of(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+        outputs: usize,
+    ) -> Vec<String> {
         let name = self.name(op);
         let output: Vec<String> = match outputs {
             1 => vec![name.clone()],

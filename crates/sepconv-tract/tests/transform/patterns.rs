@@ -14,7 +14,15 @@ fn convolutions_of_every_kind() {
     let x = net.conv(&x, [6, 2, 1, 1], 2, 0, 2);
     let x = net.conv_with(&x, [8, 6, 2, 3], &[("kernel_shape", Ints(&[2, 3])), ("pads", Ints(&[0, 1, 1, 1]))]);
     // tract strides no later than it must, so the convolution before does.
-    net.transformed(&[&x]).assert_one(&["conv", "depthwise", "pointwise", "pointwise", "pointwise", "pointwise", "conv"]);
+    net.transformed(&[&x]).assert_one(&[
+        "conv",
+        "depthwise",
+        "pointwise",
+        "pointwise",
+        "pointwise",
+        "pointwise",
+        "conv",
+    ]);
 }
 
 #[test]
@@ -23,6 +31,17 @@ fn convolutions_in_groups_of_every_second_pixel() {
     let x = net.input(&[1, 6, 17, 19]);
     let x = net.conv(&x, [4, 3, 1, 1], 2, 0, 2);
     net.transformed(&[&x]).assert_one(&["max_pool", "pointwise"]);
+}
+
+#[test]
+fn a_depthwise_convolution_of_single_pixels_is_a_factor() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 3, 9, 9]);
+    let x = net.conv(&x, [8, 3, 3, 3], 1, 1, 1);
+    let y = net.conv(&x, [8, 1, 3, 3], 2, 1, 8);
+    let x = net.conv(&x, [8, 1, 1, 1], 2, 0, 8);
+    let x = net.node("Add", &[&x, &y], &[]);
+    net.transformed(&[&x]).assert_one(&["conv", "max_pool", "leaky_norm", "depthwise", "add"]);
 }
 
 #[test]
@@ -248,7 +267,10 @@ fn convolutions_that_sepconv_lacks_stay() {
     let x = net.conv(&x, [8, 4, 3, 3], 1, 1, 2);
     let x = net.conv(&x, [8, 1, 3, 3], 1, 1, 8);
     let transformed = net.transformed(&[&x]);
-    assert_eq!((transformed.subgraphs().len(), &transformed.left()[..]), (2, &["Conv".to_owned(), "Conv".to_owned()][..]));
+    assert_eq!(
+        (transformed.subgraphs().len(), &transformed.left()[..]),
+        (2, &["Conv".to_owned(), "Conv".to_owned()][..])
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use sepconv_tract as _;
 use tract::prelude::*;
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::{Tensor as CoreTensor, TypedModel, tvec};
-use tract_onnx::tract_core::internal::{DefaultRuntime, Runnable as _, Runtime as _};
+use tract_onnx::tract_core::internal::{DefaultRuntime, Runtime as _};
 use tract_onnx::tract_core::transform::get_transform;
 
 fn net() -> (Net, String) {
