@@ -108,13 +108,27 @@ impl Axes {
         self
     }
 
-    /// The tensor of these axes of it, and new ones of factors.
+    /// The tensor of these axes of it, and of new ones; `None` where parts of a dimension change places.
     pub fn select(&self, axes: impl IntoIterator<Item = Result<usize, Option<Factor>>>) -> Option<Axes> {
-        let axis = |axis: Result<usize, Option<Factor>>| match axis {
-            Ok(axis) => self.0[axis].clone(),
-            Err(factor) => Vec::from_iter(factor),
-        };
-        Some(Axes(axes.into_iter().map(axis).collect()))
+        let mut last = [None; 4];
+        let mut selected = Vec::new();
+        for axis in axes {
+            let factors = match &axis {
+                Ok(axis) => &self.0[*axis][..],
+                Err(factor) => factor.as_slice(),
+            };
+            if let Ok(axis) = axis {
+                for factor in factors {
+                    let last = &mut last[factor.dimension as usize];
+                    if *last > Some(axis) {
+                        return None;
+                    }
+                    *last = Some(axis);
+                }
+            }
+            selected.push(factors.to_vec());
+        }
+        Some(Axes(selected))
     }
 
     /// How the elements lie in memory; `None` where that is neither.
@@ -303,6 +317,15 @@ mod tests {
         assert_eq!([0, 1, 2].map(|axis| image.channels_along(axis)), [Some((1, 1, 6)), Some((1, 6, 1)), None]);
         let (parts, _) = after(image, &[reshape(1, &[6], &[2, 3])]).unwrap();
         assert_eq!([1, 2].map(|axis| parts.channels_along(axis)), [Some((1, 2, 3)), Some((2, 3, 1))]);
+    }
+
+    #[test]
+    fn parts_of_a_dimension_keep_their_order() {
+        let (parts, _) = after(planes(6, 4, 5), &[reshape(1, &[6], &[2, 3])]).unwrap();
+        let select = |axes: [usize; 3]| parts.select(axes.map(Ok).into_iter().chain([Err(None)]));
+        assert_eq!(select([1, 2, 4]).unwrap().sizes(), [2, 3, 5, 1]);
+        assert_eq!(select([4, 1, 2]).unwrap().sizes(), [5, 2, 3, 1]);
+        assert_eq!(select([2, 1, 4]), None);
     }
 
     #[test]

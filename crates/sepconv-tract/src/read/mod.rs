@@ -6,6 +6,7 @@
 mod elements;
 mod layers;
 mod pools;
+mod product;
 mod shapes;
 
 use std::collections::{HashMap, HashSet};

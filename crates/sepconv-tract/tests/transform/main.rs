@@ -2,4 +2,5 @@
 
 mod model;
 mod patterns;
+mod random;
 mod sessions;
