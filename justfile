@@ -11,7 +11,7 @@ arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-de
 emulated_macs := "100000000"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi python package msrv fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi tract python package msrv fuzz"
 
 # Lists the steps.
 default:
@@ -153,6 +153,16 @@ install kind:
     python3 -m venv target/python/{{kind}}
     target/python/{{kind}}/bin/pip install --quiet --disable-pip-version-check -r python/requirements/{{kind}}.txt
     CARGO_TARGET_DIR="$PWD/target" target/python/{{kind}}/bin/pip install --quiet --disable-pip-version-check ./python
+
+# The transform for tract: its tests, and a network's ONNX file by tract alone and with sepconv.
+tract:
+    cargo test --release -p sepconv-tract
+    python3 benches/peers/tract.py target/tract --models mobilenet_v2
+
+# The same for every network, and for models of torchvision and timm (PyTorch: 6 GB); no part of `ci`.
+tract-models:
+    cargo test --release -p sepconv-tract
+    python3 benches/peers/tract.py target/tract
 
 # The package builds from its own tarball and passes the tests that it holds.
 package:

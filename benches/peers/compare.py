@@ -16,7 +16,7 @@ import typing
 
 import chart
 from engines import OURS, PEERS, Program, built, turns, version
-from environments import enter, guarded, positive, progress
+from environments import enter, guarded, listed, numbers, positive, progress
 from networks import NETWORKS, Network
 from report import Occasion, table, write_csv
 
@@ -44,24 +44,6 @@ class Ratio:
     peer: str
     by_minimum: float
     by_median: float  # of the minima of the rounds
-
-
-def listed(known: typing.Collection[str]) -> typing.Callable[[str], list[str]]:
-    """Reads names out of `known`, separated by commas."""
-
-    def read(value: str) -> list[str]:
-        names = list(dict.fromkeys(value.split(",")))
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r}: expected names out of {', '.join(known)}")
-        return names
-
-    return read
-
-
-def numbers(value: str) -> list[int]:
-    """Reads numbers that are at least 1, separated by commas."""
-    return [positive(number) for number in dict.fromkeys(value.split(","))]
 
 
 def need(value: str) -> tuple[str, int, float]:

@@ -9,18 +9,21 @@ import sys
 import typing
 import venv
 
-NUMPY = "numpy==2.4.6"
+NUMPY, ONNX = "numpy==2.4.6", "onnx==1.23.2"
 #: What each environment under the comparison's directory holds.
 PINNED = {
     "run": [
         NUMPY,
-        "onnx==1.23.2",
+        ONNX,
         "onnxruntime==1.32.0",
         "openvino==2026.4.1",
         "ncnn==1.0.20261020",
         "ai-edge-litert==2.3.0",
     ],
     "convert": [NUMPY, "tensorflow-cpu==2.21.0"],  # only writes TFLite files
+    # For tract.py.
+    "write": [NUMPY, ONNX],
+    "torch": [NUMPY, ONNX, "torch==2.15.0", "torchvision==0.29.2", "timm==1.0.31"],
 }
 
 
@@ -42,6 +45,24 @@ def positive(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value!r}: expected a number that is at least 1")
     return int(value)
+
+
+def listed(known: typing.Collection[str]) -> typing.Callable[[str], list[str]]:
+    """Reads names out of `known`, separated by commas."""
+
+    def read(value: str) -> list[str]:
+        names = list(dict.fromkeys(value.split(",")))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r}: expected names out of {', '.join(known)}")
+        return names
+
+    return read
+
+
+def numbers(value: str) -> list[int]:
+    """Reads numbers that are at least 1, separated by commas."""
+    return [positive(number) for number in dict.fromkeys(value.split(","))]
 
 
 def progress(text: str):

@@ -1,12 +1,16 @@
-"""Writes networks for ONNX Runtime and OpenVINO."""
+"""Writes networks for ONNX Runtime, OpenVINO and tract. Also a program of its own:
+
+    python write_onnx.py mobilenet_v1 mobilenet_v1.onnx
+"""
 
 import pathlib
+import sys
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from networks import Layer, Network, Tensor
+from networks import NETWORKS, Layer, Network, Tensor
 from weights import weights
 
 
@@ -86,3 +90,7 @@ def nodes(layer: Layer) -> list[onnx.NodeProto]:
         case "classifier":
             return [helper.make_node("Gemm", inputs + parameters, [name], transB=1)]
     raise ValueError(f"layer {name}: operation {layer.operation}, expected one that ONNX files can hold")
+
+
+if __name__ == "__main__":
+    write(NETWORKS[sys.argv[1]](), pathlib.Path(sys.argv[2]))

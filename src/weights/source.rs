@@ -63,3 +63,25 @@ pub trait Weights {
         false
     }
 }
+
+/// No tensors: for graphs whose layers were given theirs as arrays.
+///
+/// ```
+/// use sepconv::Shape;
+/// use sepconv::graph::{Builder, Layer};
+/// use sepconv::weights::fold;
+///
+/// let mut net = Builder::new();
+/// let image = net.input("image", Shape::new(4, 4, 3))?;
+/// let given = net.pointwise("given", image, 2, Layer::arrays([0.5; 2 * 3], [0.0; 2]))?;
+/// let named = net.pointwise("named", given, 2, Layer::named("pw"))?;
+/// let graph = net.build(&[given, named])?;
+/// assert_eq!(fold(&graph.features(["given"])?, &())?[0].as_ref().unwrap().weights, [0.5; 2 * 3]);
+/// assert!(fold(&graph, &()).unwrap_err().to_string().contains("pw.weight"));
+/// # Ok::<(), sepconv::Error>(())
+/// ```
+impl Weights for () {
+    fn tensor(&self, _name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
+        Err(format!("missing, expected shape {shape:?}"))
+    }
+}

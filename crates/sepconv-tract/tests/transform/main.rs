@@ -1,0 +1,6 @@
+//! The transform on small ONNX models.
+
+mod model;
+mod patterns;
+mod random;
+mod sessions;
