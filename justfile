@@ -10,6 +10,10 @@ arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-de
 # Whole networks with more multiply-accumulates are left to machines that need no emulator: the largest take minutes there.
 emulated_macs := "100000000"
 
+# What is tested again with another compiler, without one, and by an emulator, unless a step is given other tests:
+# `just aarch64 --tests` runs all.
+core := "--lib --test kernels --test networks --test elementwise --test tiny"
+
 # What `just ci` runs, in this order.
 steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi tract python package msrv fuzz"
 
@@ -20,6 +24,17 @@ default:
 # Every step, one after the other, with the seconds so far.
 ci:
     for step in {{steps}}; do printf '\n== %s (%s s)\n' "$step" "$SECONDS"; just "$step"; done; echo "== done ($SECONDS s)"
+
+# Everything, each step with all its tests, and what needs gigabytes of other people's packages.
+full: ci
+    just nested 600
+    just no-c --tests
+    just clang --tests
+    just westmere --tests
+    just aarch64 --tests
+    just tract-models
+    just torch
+    just ray
 
 # Installs the tools of the other steps (Debian, as root).
 setup:
@@ -40,7 +55,7 @@ check:
 # Format, lints, docs.
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --exclude sepconv-tract --all-targets -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
@@ -76,9 +91,9 @@ errors:
 debug:
     SEPCONV_REQUIRE_OBJDUMP=1 cargo test
 
-# Runs inside runs, for two minutes.
-nested:
-    SEPCONV_STRESS_SECONDS=120 cargo test --release --test nested_waits
+# Runs inside runs, for a minute.
+nested seconds="60":
+    SEPCONV_STRESS_SECONDS={{seconds}} cargo test --release --test nested_waits
 
 # Memory that the system refuses is an error.
 refused:
@@ -91,8 +106,8 @@ miri:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features reference --test tiny --test bad_input
 
 # The tests without C kernels.
-no-c:
-    cargo test --release --no-default-features --features rayon,reference
+no-c *tests=core:
+    cargo test --release --no-default-features --features rayon,reference {{tests}}
     cargo build --release --no-default-features
 
 # Networks on the portable tier by choice.
@@ -100,16 +115,16 @@ portable:
     SEPCONV_ISA=portable cargo test --release --test networks
 
 # Every kernel, also those not shipped, built by clang.
-clang:
-    CC=clang SEPCONV_REQUIRE_OBJDUMP=1 cargo test --release --features trial
+clang *tests=core:
+    CC=clang SEPCONV_REQUIRE_OBJDUMP=1 cargo test --release --features trial --test disassembly {{tests}}
 
 # A CPU without AVX2, emulated.
-westmere:
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Westmere" SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable cargo test --release --tests
+westmere *tests=core:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Westmere" SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable cargo test --release {{tests}}
 
 # aarch64, emulated, with Debian's Rust.
-aarch64:
-    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable,neon SEPCONV_REQUIRE_OBJDUMP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 cargo test --release --target aarch64-unknown-linux-gnu --tests
+aarch64 *tests=core:
+    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable,neon SEPCONV_REQUIRE_OBJDUMP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64 cargo test --release --target aarch64-unknown-linux-gnu --test disassembly {{tests}}
 
 # The benches build.
 benches:
@@ -161,7 +176,7 @@ tract:
 
 # The same for every network, and for models of torchvision and timm (PyTorch: 6 GB); no part of `ci`.
 tract-models:
-    cargo test --release -p sepconv-tract
+    cargo clippy --release -p sepconv-tract --all-targets -- -D warnings
     python3 benches/peers/tract.py target/tract
 
 # The package builds from its own tarball and passes the tests that it holds.
@@ -169,7 +184,7 @@ package:
     cargo package --allow-dirty --no-verify
     rm -rf target/package/unpacked && mkdir -p target/package/unpacked
     tar xzf target/package/sepconv-*.crate -C target/package/unpacked --strip-components 1
-    cargo test --release --manifest-path target/package/unpacked/Cargo.toml --target-dir target/package/target
+    cargo test --release --manifest-path target/package/unpacked/Cargo.toml --target-dir target
 
 # The oldest Rust that Cargo.toml promises: as far as lints know.
 msrv:
