@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sepconv::graph::{Builder, Layer, Tensor};
-use sepconv::{Clamp, Error};
+use sepconv::{Clamp, Error, Isa, select};
 use tract_core::internal::{OutletId, TVec, TypedModel};
 
 use crate::read::Reader;
@@ -30,16 +30,27 @@ pub fn lower(model: &TypedModel, reader: &Reader<'_>, region: &Region) -> Result
         return Err(all());
     }
     let mut lowering = Lowering { builder: Builder::new(), tensors: HashMap::new(), names: HashMap::new() };
-    let (mut inputs, mut read) = (Vec::new(), Vec::new());
+    let (mut inputs, mut read, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    // What reads a step that is refused waits for the next round.
+    let possible =
+        |lowering: &Lowering, step: &Step| step.inputs.iter().all(|input| lowering.tensors.contains_key(input));
     for (index, step) in steps() {
+        if !possible(&lowering, step) {
+            continue;
+        }
         let name = lowering.name(&model.node(step.node).name, step.node);
         if let Operation::Input(outlet, axes) = &step.operation {
             inputs.push(*outlet);
             let form = axes.form().ok_or_else(all)?;
             read.push(Border { tensor: axes.sizes().into(), form, image: step.shape });
         }
-        let tensor = lowering.step(&name, step).map_err(|_| Refused(vec![step.node]))?;
-        lowering.tensors.insert(index, tensor);
+        match lowering.step(&name, step) {
+            Ok(tensor) => _ = lowering.tensors.insert(index, tensor),
+            Err(_) => refused.push(step.node),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Refused(refused));
     }
     let (mut outputs, mut written, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = HashSet::new();
@@ -91,7 +102,16 @@ impl Lowering {
                 let (input, outputs) = (inputs[0], step.shape.channels);
                 match weighted.kind {
                     Kind::Conv(window) => net.conv(name, input, outputs, window, layer),
-                    Kind::Depthwise(window) => net.depthwise(name, input, window, layer),
+                    Kind::Depthwise(window) => {
+                        // A plan would ask for its kernel.
+                        select::depthwise(
+                            Isa::selected()?.kernels()?,
+                            window.size,
+                            window.stride.0,
+                            window.dilation.0,
+                        )?;
+                        net.depthwise(name, input, window, layer)
+                    }
                     Kind::GroupedPointwise { groups } => net.grouped_pointwise(name, input, outputs, groups, layer),
                     Kind::FullyConnected => net.fully_connected(name, input, outputs, layer),
                     Kind::Flattened(order) => net.flattened(name, input, order, outputs, layer),

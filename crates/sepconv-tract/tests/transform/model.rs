@@ -254,7 +254,12 @@ fn computing(model: &TypedModel) -> impl Iterator<Item = &TypedNode> {
 }
 
 fn described(name: &str, shape: Option<&[i64]>) -> ValueInfoProto {
-    let dimension = |&size: &i64| Dimension { value: Some(dimension::Value::DimValue(size)), ..Default::default() };
+    // A negative size is one that the model leaves open.
+    let size = |size: i64| match size {
+        ..0 => dimension::Value::DimParam("N".into()),
+        _ => dimension::Value::DimValue(size),
+    };
+    let dimension = |&of: &i64| Dimension { value: Some(size(of)), ..Default::default() };
     let shape = shape.map(|shape| TensorShapeProto { dim: shape.iter().map(dimension).collect() });
     let tensor = type_proto::Tensor { elem_type: DataType::Float.into(), shape };
     let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });

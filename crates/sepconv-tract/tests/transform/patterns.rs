@@ -1,5 +1,8 @@
 //! What the transform takes of small ONNX models, each held to tract's results.
 
+use sepconv_tract::{Sepconv, Subgraph};
+use tract_onnx::tract_core::transform::ModelTransform;
+
 use crate::model::{Float, Int, Ints, Net};
 
 #[test]
@@ -261,16 +264,27 @@ fn convolutions_that_sepconv_lacks_stay() {
     let mut net = Net::new();
     let x = net.input(&[1, 4, 16, 16]);
     let x = net.conv(&x, [8, 4, 3, 3], 1, 1, 1);
-    // Dense and dilated, then in groups.
+    // Dense and dilated, in groups, depthwise with a large window.
     let dilated = [("kernel_shape", Ints(&[3, 3])), ("dilations", Ints(&[2, 2]))];
     let x = net.conv_with(&x, [8, 8, 3, 3], &dilated);
     let x = net.conv(&x, [8, 4, 3, 3], 1, 1, 2);
+    let x = net.conv(&x, [8, 1, 9, 9], 1, 4, 8);
     let x = net.conv(&x, [8, 1, 3, 3], 1, 1, 8);
     let transformed = net.transformed(&[&x]);
     assert_eq!(
         (transformed.subgraphs().len(), &transformed.left()[..]),
-        (2, &["Conv".to_owned(), "Conv".to_owned()][..])
+        (2, &["Conv", "Conv", "Conv"].map(str::to_owned)[..])
     );
+}
+
+#[test]
+fn shapes_that_are_not_known_stay() {
+    let mut net = Net::new();
+    let x = net.input(&[-1, 3, 16, 16]);
+    let x = net.conv(&x, [8, 3, 3, 3], 2, 1, 1);
+    let mut model = net.model(&[&x]);
+    Sepconv.transform(&mut model).unwrap();
+    assert!(model.nodes.iter().all(|node| !node.op_is::<Subgraph>()));
 }
 
 #[test]
