@@ -29,6 +29,7 @@ const EXAMPLES: [&str; 13] = [
     "profile --rounds 1",
     "scaling --net digits --threads 2 --rounds 1",
     "segment --width 0.35 --height 33 --width-px 49",
+    "throughput --net digits --threads 2 --batches 1,3 --rounds 1",
     "tradeoff --net mobilenet_v1 --width 0.25 --resolution 128 --rounds 1",
     "tune --net digits --rounds 1",
     "latency",
@@ -336,6 +337,10 @@ fn errors_name_what_was_given() {
         ("logits --threads 1025", 2, "error: --threads 1025: expected 1 to 1024"),
         ("logits --force-flavor", 2, "--flavor"),
         ("scaling", 2, "error: give --threads 2 or more"),
+        ("throughput --batches 1,0", 2, "0 is not in 1..=65536"),
+        ("throughput --rounds 0", 2, "error: --rounds 0: expected at least 1"),
+        ("throughput --need NaN", 2, "error: --need NaN: expected a ratio of 0 or more"),
+        ("throughput --net digits --rounds 1 --need 1e9", 1, "digits, 1 threads, batch 2: "),
         ("tradeoff --net xception", 2, "error: --net xception: expected a published point: mobilenet_v1 0.25 at 224, "),
         (
             "family --net shufflenet_v1 --groups 5",
@@ -359,6 +364,25 @@ fn errors_name_what_was_given() {
             "1 to 4096 pixels a side",
         ),
     ]);
+}
+
+/// Batches and charts.
+#[test]
+fn what_is_timed_is_printed() {
+    if emulated() {
+        return;
+    }
+    check(&[
+        (
+            "throughput --net digits --threads 2 --batches 2,1,2 --rounds 1 --json --svg throughput.svg",
+            0,
+            "\"separate\":",
+        ),
+    ]);
+    let chart = fs::read_to_string(folder().join("throughput.svg")).unwrap();
+    for words in ["digits", "2 threads", "a plan a thread", "images a second"] {
+        assert!(chart.contains(words), "throughput.svg: expected {words:?}");
+    }
 }
 
 /// The library refuses a value beyond each limit and says which; help and README say the same.

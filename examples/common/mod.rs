@@ -402,6 +402,13 @@ impl<F: FnMut(usize, &mut dyn FnMut()) + Send> Observer for Steps<F> {
     }
 }
 
+/// So many copies of an image, one after the other: a batch.
+pub fn repeated(image: &[f32], times: usize) -> Result<Vec<f32>, Failure> {
+    let mut images = room(image.len().saturating_mul(times))?;
+    (0..times).for_each(|_| images.extend_from_slice(image));
+    Ok(images)
+}
+
 /// Reads `n` images of `height` x `width` x `channels` from tensor `input` (n x c x h x w) of a safetensors file, as
 /// NHWC.
 pub fn read_input(path: &Path, (height, width, channels): (usize, usize, usize)) -> Result<(usize, Vec<f32>), Failure> {

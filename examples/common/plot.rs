@@ -42,6 +42,11 @@ pub fn letters(size: u32, colour: RGBColor, horizontal: HPos, vertical: VPos) ->
 pub fn logarithmic(range: Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
     let of_power = |power: i32| [1.0, 2.0, 5.0].map(|mark| mark * 10f64.powi(power));
     let marks = (-9..12).flat_map(of_power).filter(|mark| range.contains(mark)).collect::<Vec<_>>();
+    marked(range, marks)
+}
+
+/// A logarithmic axis with such marks.
+pub fn marked(range: Range<f64>, marks: Vec<f64>) -> WithKeyPoints<LogCoord<f64>> {
     range.log_scale().with_key_points(marks)
 }
 
