@@ -4,8 +4,9 @@
     python benches/peers/compare.py DIR
 
 DIR receives the engines in virtual environments (2.5 GB) and the networks in each engine's format, once; then
-comparison.md, comparison.csv and comparison.svg. Everything is f32 with batch 1. ShuffleNet V1 and V2 and SqueezeNet
-are ONNX files alone: of the peers, ONNX Runtime and OpenVINO run them.
+comparison.md, comparison.csv and comparison.svg. Everything is f32, with batch 1 or that of --batch, whose files are
+comparison_batch_8.md and so on. ShuffleNet V1 and V2 and SqueezeNet are ONNX files alone: of the peers, ONNX Runtime
+and OpenVINO run them. ncnn knows no batches.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import typing
 
 import chart
-from engines import OURS, PEERS, Program, built, turns, version
+from engines import OURS, PEERS, Kind, Program, built, turns, version
 from environments import enter, guarded, listed, numbers, positive, progress
 from networks import NETWORKS, Network
 from report import Occasion, table, write_csv
@@ -62,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("directory", metavar="DIR", type=pathlib.Path)
     parser.add_argument("--nets", type=listed(NETWORKS), default=",".join(NETWORKS), help="networks [%(default)s]")
     parser.add_argument("--threads", type=numbers, default="1,2", help="numbers of threads [%(default)s]")
+    parser.add_argument("--batch", type=positive, default=1, help="images an inference [%(default)s]")
     parser.add_argument("--peers", type=listed(PEERS), default=",".join(PEERS),
                         help="engines [%(default)s]; without tflite, no TensorFlow is installed")
     parser.add_argument("--rounds", type=positive, default=10, help="turns of each engine [%(default)s]")
@@ -73,23 +75,29 @@ def parse() -> argparse.Namespace:
         if name not in arguments.nets or threads not in arguments.threads:
             parser.error(f"--need {name}:{threads}: expected a network and threads among those that are timed")
     for name in arguments.nets:
-        if not present(arguments.peers, NETWORKS[name]()):
-            parser.error(f"--nets {name}: only onnxruntime and openvino run it; expected one of them among --peers")
+        if not present(arguments.peers, NETWORKS[name](), arguments.batch):
+            able = " and ".join(present(list(PEERS), NETWORKS[name](), arguments.batch))
+            parser.error(f"--nets {name}: only {able} run it; expected one of them among --peers")
     return arguments
 
 
-def present(peers: list[str], network: Network) -> list[str]:
-    """Those of `peers` that a file of a network is written for."""
-    return [name for name in peers if PEERS[name].suffix == "onnx" or not network.onnx_alone]
+def present(peers: list[str], network: Network, batch: int) -> list[str]:
+    """Those of `peers` that a file of a network is written for, and that run so many images at a time."""
+
+    def able(kind: Kind) -> bool:
+        return (kind.suffix == "onnx" or not network.onnx_alone) and (kind.batches or batch == 1)
+
+    return [name for name in peers if able(PEERS[name])]
 
 
 def time_network(arguments: argparse.Namespace, network: Network, threads: int, program: pathlib.Path) -> list[Result]:
     """Loads a network into every engine and times them."""
     import models  # which only the environment entered has the packages for
 
-    peers = models.load(arguments.directory, network, present(arguments.peers, network), threads)
+    batch = arguments.batch
+    peers = models.load(arguments.directory, network, present(arguments.peers, network, batch), threads, batch)
     progress(f"{network.name}, {threads_of(threads)}: timing")
-    with Program(program, {"--net": network.name, "--threads": threads} | network.flags) as ours:
+    with Program(program, {"--net": network.name, "--threads": threads, "--batch": batch} | network.flags) as ours:
         clocks = {OURS: ours.clock} | {name: peer.clock for name, peer in peers.items()}
         times = turns(clocks, arguments.rounds, arguments.per_round)
     return [
@@ -101,7 +109,7 @@ def time_network(arguments: argparse.Namespace, network: Network, threads: int, 
             minimum=min(map(min, rounds)),
             median=statistics.median(time for inferences in rounds for time in inferences),
             round_minimum=statistics.median(map(min, rounds)),
-            gflops=2 * network.multiplications / min(map(min, rounds)) / 1e6,
+            gflops=2 * batch * network.multiplications / min(map(min, rounds)) / 1e6,
         )
         for name, rounds in times.items()
     ]
@@ -147,14 +155,17 @@ def report(arguments: argparse.Namespace, results: list[Result], ratios: list[Ra
         for ratio in ratios
     ]
     counts = sorted({result.threads for result in results})
-    conditions = f"{occasion.cpu}, {occasion.date}, f32, batch 1, {arguments.rounds} rounds of {arguments.per_round}"
+    work = f"f32, batch {arguments.batch}"
+    conditions = f"{occasion.cpu}, {occasion.date}, {work}, {arguments.rounds} rounds of {arguments.per_round}"
     text = f"{conditions}\n\n{table(every)}\n{table(summary)}"
     print(text, end="")
 
-    directory = arguments.directory
-    (directory / "comparison.md").write_text(text)
-    quantity = {"rounds": arguments.rounds, "per_round": arguments.per_round}
-    write_csv(directory / "comparison.csv", occasion, [
+    # What is beside the point of one image stays out of its files.
+    batch = {"batch": arguments.batch} if arguments.batch > 1 else {}
+    directory, name = arguments.directory, f"comparison_batch_{arguments.batch}" if batch else "comparison"
+    (directory / f"{name}.md").write_text(text)
+    quantity = {"rounds": arguments.rounds, "per_round": arguments.per_round} | batch
+    write_csv(directory / f"{name}.csv", occasion, [
         {
             "network": result.network,
             "threads": result.threads,
@@ -169,8 +180,8 @@ def report(arguments: argparse.Namespace, results: list[Result], ratios: list[Ra
         for result in results
     ])
     chart.draw(
-        directory / "comparison.svg",
-        f"Whole networks with {' and '.join(map(str, counts))} thread{'s' if counts != [1] else ''}, f32, batch 1",
+        directory / f"{name}.svg",
+        f"Whole networks with {' and '.join(map(str, counts))} thread{'s' if counts != [1] else ''}, {work}",
         f"{occasion.cpu}, {occasion.date}. Longer is faster; labels are the fastest inference of each.",
         "GFLOP/s",
         [
@@ -180,7 +191,7 @@ def report(arguments: argparse.Namespace, results: list[Result], ratios: list[Ra
             for result in results
         ],
     )
-    progress(f"{directory}: comparison.md, comparison.csv and comparison.svg written")
+    progress(f"{directory}: {name}.md, {name}.csv and {name}.svg written")
 
 
 def main() -> int:

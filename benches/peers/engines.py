@@ -103,9 +103,10 @@ def tflite(path: pathlib.Path, threads: int, image: np.ndarray) -> Peer:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=threads)
-    interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
     pixels = image.transpose(0, 2, 3, 1).copy()
+    interpreter.resize_tensor_input(source, pixels.shape)
+    interpreter.allocate_tensors()
 
     def infer():
         interpreter.set_tensor(source, pixels)
@@ -120,17 +121,21 @@ def tflite(path: pathlib.Path, threads: int, image: np.ndarray) -> Peer:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """An engine: how it loads a file with a number of threads, the file's suffix, the package that it comes in."""
+    """An engine: how it loads a file with a number of threads, the file's suffix, the package that it comes in.
+
+    Those without `batches` run one image at a time.
+    """
 
     load: typing.Callable[[pathlib.Path, int, np.ndarray], Peer]
     suffix: str
     package: str
+    batches: bool = True
 
 
 PEERS = {
     "onnxruntime": Kind(onnxruntime, "onnx", "onnxruntime"),
     "openvino": Kind(openvino, "onnx", "openvino"),
-    "ncnn": Kind(ncnn, "param", "ncnn"),
+    "ncnn": Kind(ncnn, "param", "ncnn", batches=False),
     "tflite": Kind(tflite, "tflite", "ai-edge-litert"),
 }
 
@@ -146,7 +151,8 @@ class Program:
     """One of our examples: it says `ready`, then answers each line N with the milliseconds of N inferences."""
 
     def __init__(self, executable: pathlib.Path, flags: dict[str, typing.Any]):
-        self.command = [str(executable), *(str(part) for flag in flags.items() for part in flag)]
+        parts = (part for flag in flags.items() for part in flag if part is not None)
+        self.command = [str(executable), *map(str, parts)]
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer("ready", lambda line: line == "ready")
 

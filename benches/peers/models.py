@@ -28,17 +28,21 @@ def edition(writer: str) -> str:
     return digest.hexdigest()
 
 
-def written(directory: pathlib.Path, network: Network, suffix: str) -> pathlib.Path:
-    """Names the file of `network` that ends in `suffix` (onnx, param or tflite), which is written first if need be."""
+def written(directory: pathlib.Path, network: Network, suffix: str, batch: int = 1) -> pathlib.Path:
+    """Names the file of `network` that ends in `suffix` (onnx, param or tflite), which is written first if need be.
+
+    Only an ONNX file says how many images a run has.
+    """
     folder = directory / "models"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{network.name}.{suffix}"
+    images = f"_batch_{batch}" if suffix == "onnx" and batch > 1 else ""
+    path = folder / f"{network.name}{images}.{suffix}"
     writer = {"onnx": "write_onnx", "param": "write_ncnn", "tflite": "write_tflite"}[suffix]
 
     def write():
         match suffix:
             case "onnx":
-                write_onnx.write(network, path)
+                write_onnx.write(network, path, batch)
             case "param":
                 write_ncnn.write(network, path)
             case "tflite":
@@ -50,13 +54,13 @@ def written(directory: pathlib.Path, network: Network, suffix: str) -> pathlib.P
     return path
 
 
-def load(directory: pathlib.Path, network: Network, names: list[str], threads: int) -> dict[str, Peer]:
-    """Loads a network into engines, which have to agree on a random image."""
-    pixels = image(network)
+def load(directory: pathlib.Path, network: Network, names: list[str], threads: int, batch: int = 1) -> dict[str, Peer]:
+    """Loads a network into engines, which have to agree on random images."""
+    pixels = image(network, batch)
 
     def loaded(name: str) -> Peer:
         kind = PEERS[name]
-        return kind.load(written(directory, network, kind.suffix), threads, pixels)
+        return kind.load(written(directory, network, kind.suffix, batch), threads, pixels)
 
     peers = {name: loaded(name) for name in names}
     wanted = outputs_of(peers.get(REFERENCE) or loaded(REFERENCE))

@@ -18,7 +18,7 @@ def weights(network: Network) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return made
 
 
-def image(network: Network) -> np.ndarray:
-    """A random image: 1, channels, rows, columns."""
-    shape = (1, network.image.channels, network.image.size, network.image.size)
+def image(network: Network, batch: int = 1) -> np.ndarray:
+    """Random images: batch, channels, rows, columns."""
+    shape = (batch, network.image.channels, network.image.size, network.image.size)
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)

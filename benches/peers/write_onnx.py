@@ -14,21 +14,21 @@ from networks import NETWORKS, Layer, Network, Tensor
 from weights import weights
 
 
-def write(network: Network, path: pathlib.Path):
-    """Writes `network` to `path`."""
+def write(network: Network, path: pathlib.Path, batch: int):
+    """Writes `network`, for `batch` images a run, to `path`."""
     constants = {"zero": np.float32(0), "six": np.float32(6)}
     for name, (values, bias) in weights(network).items():
         constants |= {f"{name}_weights": values, f"{name}_bias": bias}
     for layer in network.layers:
         if layer.operation == "shuffle":
             image, channels, groups = [layer.output.size] * 2, layer.output.channels, layer.groups
-            constants[f"{layer.name}_grouped_shape"] = np.int64([1, groups, channels // groups, *image])
-            constants[f"{layer.name}_shape"] = np.int64([1, channels, *image])
+            constants[f"{layer.name}_grouped_shape"] = np.int64([batch, groups, channels // groups, *image])
+            constants[f"{layer.name}_shape"] = np.int64([batch, channels, *image])
     flat = {layer.name for layer in network.layers if layer.operation in ("average", "classifier")}
 
     def described(tensor: Tensor) -> onnx.ValueInfoProto:
         pixels = [] if tensor.name in flat else [tensor.size, tensor.size]
-        return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, [1, tensor.channels, *pixels])
+        return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, [batch, tensor.channels, *pixels])
 
     graph = helper.make_graph(
         [node for layer in network.layers for node in nodes(layer)],

@@ -11,8 +11,13 @@ use serde::Serialize;
 use super::Failure;
 
 /// Prints `ready`, then for each line `N` of standard input calls `run` N times and prints the N wall-clock times in
-/// milliseconds, with so many `digits`, on one line. `what` names the runs in an error.
-pub fn time_on_demand(what: &str, digits: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+/// milliseconds, with so many `digits`, on one line; to drop what it returns does not count. `what` names the runs in an
+/// error.
+pub fn time_on_demand<T>(
+    what: &str,
+    digits: usize,
+    mut run: impl FnMut() -> Result<T, Failure>,
+) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "ready")?;
     out.flush()?;
@@ -21,9 +26,11 @@ pub fn time_on_demand(what: &str, digits: usize, mut run: impl FnMut() -> Result
         let count: usize = line.trim().parse().map_err(|_| format!("line {line:?}: expected a number of {what}"))?;
         for i in 0..count {
             let start = Instant::now();
-            run()?;
+            let done = run()?;
+            let seconds = start.elapsed().as_secs_f64();
+            drop(done);
             let space = if i == 0 { "" } else { " " };
-            write!(out, "{space}{:.digits$}", start.elapsed().as_secs_f64() * 1e3)?;
+            write!(out, "{space}{:.digits$}", seconds * 1e3)?;
         }
         writeln!(out)?;
         out.flush()?;
