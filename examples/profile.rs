@@ -68,6 +68,10 @@ const COPY: &str = "-";
 /// Between the layers, or the kernels, of one step.
 const TOGETHER: &str = " + ";
 
+/// The memory that the roof of reads is taken of: bytes past any cache, and passes over them.
+const MEMORY: usize = 256 << 20;
+const PASSES: usize = 10;
+
 /// Turns of the loop between two layers: about 7 microseconds.
 const PEAK_TURNS: usize = 4000;
 
@@ -142,7 +146,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         })
         .collect();
     if let Some(path) = &arguments.svg {
-        let bandwidth = bandwidth::read(threads, flags.threads);
+        let bandwidth = bandwidth::read(threads, MEMORY, PASSES)?;
         let title = format!("{}, {}, {} thread(s)", setup.network.name(), plan.isa(), flags.threads);
         draw(path, &title, &setup.network, &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
     }

@@ -20,7 +20,7 @@ use sepconv::Isa;
 use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
     "custom_network",
@@ -28,6 +28,7 @@ const EXAMPLES: [&str; 13] = [
     "logits",
     "profile --rounds 1",
     "scaling --net digits --threads 2 --rounds 1",
+    "scaling --net digits --threads 2 --rounds 1 --model",
     "segment --width 0.35 --height 33 --width-px 49",
     "throughput --net digits --threads 2 --batches 1,3 --rounds 1",
     "tradeoff --net mobilenet_v1 --width 0.25 --resolution 128 --rounds 1",
@@ -337,10 +338,15 @@ fn errors_name_what_was_given() {
         ("logits --threads 1025", 2, "error: --threads 1025: expected 1 to 1024"),
         ("logits --force-flavor", 2, "--flavor"),
         ("scaling", 2, "error: give --threads 2 or more"),
+        ("scaling --model", 2, "error: give --threads 2 or more"),
+        ("scaling --threads 2 --within 5", 2, "--model"),
+        ("scaling --threads 2 --model --within=-1", 2, "error: --within -1: expected a percentage of 0 or more"),
+        ("scaling --threads 2 --model --at 1", 2, "1 is not in 2..=1024"),
         ("throughput --batches 1,0", 2, "0 is not in 1..=65536"),
         ("throughput --rounds 0", 2, "error: --rounds 0: expected at least 1"),
         ("throughput --need NaN", 2, "error: --need NaN: expected a ratio of 0 or more"),
         ("throughput --net digits --rounds 1 --need 1e9", 1, "digits, 1 threads, batch 2: "),
+        ("latency --batch 0", 2, "0 is not in 1..=65536"),
         ("tradeoff --net xception", 2, "error: --net xception: expected a published point: mobilenet_v1 0.25 at 224, "),
         (
             "family --net shufflenet_v1 --groups 5",
@@ -366,13 +372,16 @@ fn errors_name_what_was_given() {
     ]);
 }
 
-/// Batches and charts.
+/// Batches, cold starts and charts.
 #[test]
 fn what_is_timed_is_printed() {
     if emulated() {
         return;
     }
     check(&[
+        ("latency --batch 3", 0, "ready\n"),
+        ("latency --cold --batch 2 --weights bare.safetensors --resolution 32", 0, "ready\n"),
+        ("scaling --net digits --threads 2 --rounds 1 --model --at 3 --json", 0, "\"at\":3,\"layers\":[{\"layers\":"),
         (
             "throughput --net digits --threads 2 --batches 2,1,2 --rounds 1 --json --svg throughput.svg",
             0,

@@ -152,6 +152,11 @@ impl Compiler<'_> {
             }
             _ => self.row_parts(item),
         };
+        let weights = operations.iter().map(|operation| self.weight_bytes(operation)).sum::<u64>();
+        let shared_bytes = match parts.first() {
+            Some(Part::Channels(_)) => self.tensor_bytes(&input.place),
+            _ => weights,
+        };
         let (mut actions, mut tasks) = (Vec::new(), Vec::new());
         for (task, part) in parts.into_iter().enumerate() {
             let (rows, channels) = match part {
@@ -167,11 +172,13 @@ impl Compiler<'_> {
             });
             tasks.push(segments.collect::<Result<_>>()?);
         }
-        let bytes = self.bytes(&operations, &input.place);
+        let residuals = operations.iter().filter_map(|operation| operation.residual.as_ref());
+        let residuals: u64 = residuals.map(|source| self.tensor_bytes(&source.place)).sum();
+        let bytes = self.tensor_bytes(&input.place) + self.tensor_bytes(&output) + residuals + weights;
         let nodes = operations.iter().map(|operation| operation.node).collect();
         let operators: Vec<_> = operations.into_iter().map(|operation| operation.packed).collect();
         let kernels = operators.iter().map(|operator| operator.kernel()).collect();
-        Ok(Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes })
+        Ok(Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes, shared_bytes })
     }
 
     /// The step that copies `parts` side by side to `output`: one call for all that lies in one tensor.
@@ -258,7 +265,7 @@ impl Compiler<'_> {
         }
         let (kernels, nodes) = (vec![kernel], Vec::new());
         let bytes = 2 * elements * size_of::<f32>() as u64;
-        Step { operators, kernels, actions, tasks, nodes, input: place, output: place, macs: 0, bytes }
+        Step { operators, kernels, actions, tasks, nodes, input: place, output: place, macs: 0, bytes, shared_bytes: 0 }
     }
 
     /// Multiply-accumulates of an operation, which may be a slice of its node.
@@ -280,14 +287,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn bytes(&self, operations: &[Operation], input: &Place) -> u64 {
-        let tensor = |place: &Place| self.batch * place.layout.pixels() * place.layout.channels;
-        let of = |operation: &Operation| {
-            let residual = operation.residual.as_ref().map_or(0, |source| tensor(&source.place));
-            residual + operation.packed.weights(operation.inputs.len(), operation.outputs.len())
-        };
-        let ends = tensor(input) + operations.last().map_or(0, |operation| tensor(&operation.output));
-        ((ends + operations.iter().map(of).sum::<usize>()) * size_of::<f32>()) as u64
+    /// Bytes of the tensor at `place`, of all images.
+    fn tensor_bytes(&self, place: &Place) -> u64 {
+        (self.batch * place.layout.pixels() * place.layout.channels * size_of::<f32>()) as u64
+    }
+
+    fn weight_bytes(&self, operation: &Operation) -> u64 {
+        (operation.packed.weights(operation.inputs.len(), operation.outputs.len()) * size_of::<f32>()) as u64
     }
 }
 

@@ -26,6 +26,7 @@ use crate::tensor::Shape;
 /// assert_eq!(step.macs, 64 * 3 * 16);
 /// // Weights and a bias for each output.
 /// assert_eq!(step.bytes, 4 * (64 * (3 + 16) + (3 + 1) * 16));
+/// assert_eq!(step.shared_bytes, 4 * 64 * 3);
 /// assert!(step.to_string().starts_with("pw "));
 /// # Ok::<(), sepconv::Error>(())
 /// ```
@@ -44,6 +45,8 @@ pub struct Description<'a> {
     pub macs: u64,
     /// Bytes of input, output, residual and weights, each once.
     pub bytes: u64,
+    /// Of these, the bytes that every task reads: the weights, or the input where each task has its own output channels.
+    pub shared_bytes: u64,
     /// Tasks that threads can share.
     pub tasks: usize,
 }
@@ -60,6 +63,7 @@ impl Plan {
                 output: shape(&step.output),
                 macs: step.macs,
                 bytes: step.bytes,
+                shared_bytes: step.shared_bytes,
                 tasks: step.tasks.len(),
             }
         })

@@ -66,4 +66,6 @@ pub(super) struct Step {
     pub macs: u64,
     /// Bytes of input, output, residual and weights, each once.
     pub bytes: u64,
+    /// Of these, the bytes that every task reads.
+    pub shared_bytes: u64,
 }
