@@ -25,7 +25,7 @@ struct Arguments {
     /// Images an inference, 1 to 65536
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
-    /// Begin each inference with what comes before the first one: map the file, load or build the plan
+    /// Begin each inference with what comes before the first one: map the file, build or load the plan
     #[arg(long)]
     cold: bool,
 }
@@ -41,8 +41,11 @@ impl Ready {
     fn new(arguments: &Arguments, threads: &dyn Parallel) -> Result<Self, Failure> {
         let (flags, batch) = (&arguments.flags, arguments.batch as usize);
         let plan = match &arguments.plan {
-            Some(path) => flags.load(path)?.with_batch(batch)?,
             None => flags.setup("hash")?.plan(threads, batch)?,
+            Some(path) => match flags.load(path)? {
+                plan if plan.batch() == batch => plan,
+                plan => plan.with_batch(batch)?,
+            },
         };
         Ok(Ready { workspace: plan.workspace()?, logits: common::zeros(plan.output_len())?, plan })
     }
@@ -55,7 +58,7 @@ impl Ready {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let threads = &*arguments.flags.parallel()?;
     let mut ready = Ready::new(arguments, threads)?;
-    let images = common::repeated(&common::hash_image_for(&ready.plan)?, arguments.batch as usize)?;
+    let images = common::repeated(&common::hash_image_for(&ready.plan)?, ready.plan.batch())?;
     ready.run(threads, &images)?;
     if arguments.cold {
         return time_on_demand("inferences", 4, || {

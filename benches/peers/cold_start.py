@@ -4,10 +4,11 @@
     python benches/peers/cold_start.py DIR
 
 Each engine loads its file, makes itself ready and runs one image, in a process that has done so before; the file lies in
-the page cache and is opened anew. DIR is that of compare.py; it receives cold_start.csv and cold_start.md.
+the page cache and is opened anew. Ours starts from weights, as the others do, and from a plan that was saved. DIR is that of compare.py; it receives cold_start.csv and cold_start.md.
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -47,8 +48,8 @@ def clock(kind: Kind, path: pathlib.Path, pixels: "np.ndarray") -> Clock:
     return starts
 
 
-def written(directory: pathlib.Path) -> pathlib.Path:
-    """Names our file of weights, which is written first if need be, and has to give the logits of the others."""
+def written(directory: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Writes our files, and names each behind its flag: weights, which have to give the logits of the others, and a plan."""
     import models  # which only the environment entered has the packages for
     import numpy as np
     import write_safetensors
@@ -65,13 +66,15 @@ def written(directory: pathlib.Path) -> pathlib.Path:
     once(path.with_name(f"{path.name}.edition"), models.edition("write_safetensors"), write)
     picture = directory / "models" / "image.safetensors"
     write_safetensors.save(picture, {"input": image(network)}, {})
-    said = json.loads(call([built("logits"), "--weights", path, "--input", picture], f"{path}: example logits"))
+    plan = path.with_suffix(".plan")
+    command = [built("logits"), "--weights", path, "--input", picture, "--save", plan]
+    said = json.loads(call(command, f"{path}: example logits"))
     [peer] = models.load(directory, network, [models.REFERENCE], 1).values()
     wanted = models.outputs_of(peer)
     distance = float(np.abs(np.float32(said["logits"]) - wanted).max() / np.abs(wanted).max())
     if not distance <= models.TOLERANCE:
         raise Failure(f"{path}: {distance:.1e} off {models.REFERENCE}; expected at most {models.TOLERANCE}")
-    return path
+    return {"--weights": path, "--plan": plan}
 
 
 def main() -> int:
@@ -79,30 +82,33 @@ def main() -> int:
     arguments = parse()
     enter(arguments.directory)
     progress("building examples logits and latency")
-    program, weights = built("latency"), written(arguments.directory)
+    program, files = built("latency"), written(arguments.directory)
 
     import models
     from weights import image
 
     network = mobilenet_v2()
     pixels = image(network)
-    clocks = {
-        name: clock(kind, models.written(arguments.directory, network, kind.suffix), pixels)
-        for name, kind in PEERS.items()
-    }
+    paths = {name: models.written(arguments.directory, network, kind.suffix) for name, kind in PEERS.items()}
     progress("timing")
-    with Program(program, {"--weights": weights, "--cold": None}) as ours:
-        times = turns({OURS: ours.clock} | clocks, arguments.rounds, 1)
-    taken = {name: sum(rounds, []) for name, rounds in times.items()}
-    medians = {name: statistics.median(starts) for name, starts in taken.items()}
+    with contextlib.ExitStack() as stack:
+        ours = {
+            (OURS, file.suffix): stack.enter_context(Program(program, {flag: file, "--cold": None})).clock
+            for flag, file in files.items()
+        }
+        others = {(name, path.suffix): clock(PEERS[name], path, pixels) for name, path in paths.items()}
+        times = turns(ours | others, arguments.rounds, 1)
+    taken = {key: sum(rounds, []) for key, rounds in times.items()}
+    medians = {key: statistics.median(starts) for key, starts in taken.items()}
     rows = [
         {
             "engine": f"{name} {version(name)}",
-            "median ms": f"{medians[name]:.2f}",
+            "file": suffix,
+            "median ms": f"{medians[name, suffix]:.2f}",
             "min ms": f"{min(starts):.2f}",
-            "median / ours": f"{medians[name] / medians[OURS]:.2f}",
         }
-        for name, starts in taken.items()
+        | {f"over ours from {of.suffix}": f"{medians[name, suffix] / medians[OURS, of.suffix]:.2f}" for of in files.values()}
+        for (name, suffix), starts in taken.items()
     ]
     occasion = Occasion()
     text = (
@@ -116,11 +122,12 @@ def main() -> int:
             "network": network.name,
             "engine": name,
             "version": version(name),
-            "median_ms": f"{medians[name]:.4f}",
+            "file": suffix,
+            "median_ms": f"{medians[name, suffix]:.4f}",
             "minimum_ms": f"{min(starts):.4f}",
             "starts": arguments.rounds,
         }
-        for name, starts in taken.items()
+        for (name, suffix), starts in taken.items()
     ])
     progress(f"{arguments.directory}: cold_start.md and cold_start.csv written")
     return 0
