@@ -20,7 +20,7 @@ use sepconv::Isa;
 use sepconv::models::{Activation, Architecture, Config, Network};
 
 /// Every example, with arguments for a short run.
-const EXAMPLES: [&str; 14] = [
+const EXAMPLES: [&str; 15] = [
     "classify digit.png",
     "classify SMALL --weights hash --preprocess slim --top 1000 photo.png",
     "custom_network",
