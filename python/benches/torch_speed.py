@@ -55,8 +55,9 @@ def engines(model: str, size: int, threads: int) -> Engines:
 
     last = torch.channels_last
     module_last, x_last = copy.deepcopy(module).to(memory_format=last), x.to(memory_format=last)
-    traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(module, x)))
-    traced_last = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(module_last, x_last)))
+    traced = torch.jit.freeze(torch.jit.trace(module, x))
+    traced_last = torch.jit.freeze(torch.jit.trace(module_last, x_last))
+    optimized = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(module, x)))
     compiled = torch.compile(copy.deepcopy(module))
     frozen = torch.compile(copy.deepcopy(module), options={"freezing": True})
     found: Engines = {
@@ -66,6 +67,7 @@ def engines(model: str, size: int, threads: int) -> Engines:
         "eager, channels_last": lambda: module_last(x_last),
         "jit, frozen": lambda: traced(x),
         "jit, frozen, channels_last": lambda: traced_last(x_last),
+        "jit, optimize_for_inference": lambda: optimized(x),
         "compile": lambda: compiled(x),
         "compile, frozen": lambda: frozen(x),
     }

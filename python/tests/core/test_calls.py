@@ -23,7 +23,7 @@ def net(request: pytest.FixtureRequest) -> sepconv.Network:
     return sepconv.Network("mobilenet_v1", width=0.25, resolution=SIZE, weights="hash", threads=request.param)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5, 15, 16, 17, 40])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 8, 17])
 def test_any_batch(net: sepconv.Network, count: int) -> None:
     x = images(count, SIZE, SIZE, 3)
     y = net(x)
