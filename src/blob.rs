@@ -1,6 +1,9 @@
 //! What a saved plan is written with and read by: numbers of eight bytes, the least significant first, and texts.
 #![forbid(unsafe_code)]
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use crate::error::{Error, Result};
 use crate::tensor::{Clamp, Padding, Shape, Window};
 
@@ -91,7 +94,7 @@ impl<'a> Reader<'a> {
 
     pub fn text(&mut self) -> Result<&'a str> {
         let length = self.number()?;
-        std::str::from_utf8(self.bytes(length)?).map_err(|why| Error::blob(format!("a name is not UTF-8: {why}")))
+        core::str::from_utf8(self.bytes(length)?).map_err(|why| Error::blob(format!("a name is not UTF-8: {why}")))
     }
 
     pub fn shape(&mut self) -> Result<Shape> {

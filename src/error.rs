@@ -1,5 +1,9 @@
 //! The one error type: what was wrong, what was expected, what to do.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 /// Why a call was refused. No function of this crate panics on bad input; each returns one of these instead.
 ///
 /// ```
@@ -172,4 +176,4 @@ fn listed(problems: &[String]) -> String {
 }
 
 /// What fallible functions of this crate return; [`Error`] has an example.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -1,6 +1,6 @@
 //! The names of the instruction sets that kernels exist for.
 
-use std::fmt;
+use core::fmt;
 
 /// An instruction set.
 ///

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(sepconv_kernels), allow(dead_code))]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
+
+extern crate alloc;
 
 mod blob;
 #[cfg(feature = "capi")]
@@ -9,6 +12,7 @@ pub mod graph;
 mod isa;
 mod kernel;
 mod machine;
+mod math;
 pub mod models;
 pub mod ops;
 pub mod parallel;

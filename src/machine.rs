@@ -1,6 +1,11 @@
 //! What this machine is, as far as it matters to speed: asked once.
 
-use std::sync::OnceLock;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use once_cell::race::OnceBox;
 
 use crate::isa::Isa;
 
@@ -65,11 +70,13 @@ impl Machine {
     /// The machine that this program runs on.
     pub fn this() -> &'static Machine {
         // Asked once: on a virtual machine CPUID costs as much as a small layer.
-        static THIS: OnceLock<Machine> = OnceLock::new();
-        THIS.get_or_init(|| Machine {
-            isas: Isa::ALL.into_iter().filter(|&isa| detect::runs(isa)).collect(),
-            caches: sensible(detect::caches()),
-            double_pumped_avx512: detect::double_pumped_avx512(),
+        static THIS: OnceBox<Machine> = OnceBox::new();
+        THIS.get_or_init(|| {
+            Box::new(Machine {
+                isas: Isa::ALL.into_iter().filter(|&isa| detect::runs(isa)).collect(),
+                caches: sensible(detect::caches()),
+                double_pumped_avx512: detect::double_pumped_avx512(),
+            })
         })
     }
 
@@ -154,28 +161,41 @@ mod detect {
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod detect {
-    use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv, CpuidResult};
 
     use super::{Caches, Described, Isa};
 
     pub fn runs(isa: Isa) -> bool {
-        // std's detection reads XCR0 besides CPUID: it reports an extension only where the system saves its registers.
-        let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         match isa {
             Isa::Portable => true,
-            Isa::Avx2 => avx2(),
-            // Its machines get kernels of AVX2 too.
-            Isa::Avx512 => is_x86_feature_detected!("avx512f") && (parts() || !cfg!(target_env = "msvc")) && avx2(),
+            Isa::Avx2 => has(AVX2, AVX_STATE),
+            // Its machines get kernels of AVX2 too. MSVC has one switch for five parts of AVX-512.
+            Isa::Avx512 => {
+                let parts = if cfg!(target_env = "msvc") { AVX512F | AVX512_PARTS } else { AVX512F };
+                has(AVX2 | parts, AVX_STATE | AVX512_STATE)
+            }
             Isa::Neon => false,
         }
     }
 
-    /// MSVC has one switch for five parts of AVX-512.
-    fn parts() -> bool {
-        is_x86_feature_detected!("avx512cd")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
+    /// Bits of EBX of CPUID leaf 7.
+    const AVX2: u32 = 1 << 5;
+    const AVX512F: u32 = 1 << 16;
+    /// DQ, CD, BW and VL.
+    const AVX512_PARTS: u32 = 1 << 17 | 1 << 28 | 1 << 30 | 1 << 31;
+    /// Bits of XCR0: the registers that the system saves.
+    const AVX_STATE: u64 = 0b110;
+    const AVX512_STATE: u64 = 0b1110_0000;
+
+    /// Whether the CPU has AVX, FMA and what `leaf7` says, and the system saves the registers of `state`.
+    fn has(leaf7: u32, state: u64) -> bool {
+        const FMA_OSXSAVE_AVX: u32 = 1 << 12 | 1 << 27 | 1 << 28;
+        if __cpuid(0).eax < 7 || __cpuid(1).ecx & FMA_OSXSAVE_AVX != FMA_OSXSAVE_AVX {
+            return false;
+        }
+        // SAFETY: OSXSAVE says that the system has switched the instruction on.
+        let saved = unsafe { _xgetbv(0) };
+        __cpuid_count(7, 0).ebx & leaf7 == leaf7 && saved & state == state
     }
 
     fn amd() -> bool {
@@ -223,13 +243,17 @@ mod detect {
     pub fn runs(isa: Isa) -> bool {
         match isa {
             Isa::Portable => true,
-            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            // A part of every target that can hold floats in registers.
+            Isa::Neon => cfg!(target_feature = "neon"),
             _ => false,
         }
     }
 
     pub fn caches() -> Option<Caches> {
-        super::listed(std::path::Path::new("/sys/devices/system/cpu/cpu0/cache"))
+        #[cfg(feature = "std")]
+        return super::listed(std::path::Path::new("/sys/devices/system/cpu/cpu0/cache"));
+        #[cfg(not(feature = "std"))]
+        None
     }
 
     pub fn double_pumped_avx512() -> bool {
@@ -255,7 +279,7 @@ mod detect {
 }
 
 /// The caches that Linux lists in `directory`, one directory each; elsewhere there is none such.
-#[cfg(any(test, all(target_arch = "aarch64", not(miri))))]
+#[cfg(any(test, all(feature = "std", target_arch = "aarch64", not(miri))))]
 fn listed(directory: &std::path::Path) -> Option<Caches> {
     let described = std::fs::read_dir(directory).ok()?.flatten().filter_map(|entry| {
         let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
@@ -272,7 +296,7 @@ fn listed(directory: &std::path::Path) -> Option<Caches> {
 }
 
 /// How many CPUs a list such as `0-3,8` names; 1 where it is malformed.
-#[cfg(any(test, all(target_arch = "aarch64", not(miri))))]
+#[cfg(any(test, all(feature = "std", target_arch = "aarch64", not(miri))))]
 fn count(list: &str) -> usize {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -316,6 +340,17 @@ mod tests {
         let found = caches([of(1, true, 48 << 10, 2), of(2, true, 2 << 20, 2)].into_iter());
         assert_eq!(found, Some(Caches { l1d: 48 << 10, l2: 2 << 20 }));
         assert_eq!(caches([of(1, true, 48 << 10, 2)].into_iter()), None);
+    }
+
+    /// As the standard library finds them.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn instruction_sets_are_found() {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        assert_eq!(detect::runs(Isa::Avx2), avx2);
+        if !cfg!(target_env = "msvc") {
+            assert_eq!(detect::runs(Isa::Avx512), avx2 && is_x86_feature_detected!("avx512f"));
+        }
     }
 
     #[cfg(all(target_arch = "x86_64", not(miri)))]

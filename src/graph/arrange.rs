@@ -1,7 +1,9 @@
 //! The order in which layers write their channels, where they are free to choose: what is read together lies together, so
 //! that slices and shuffles leave few runs to be copied.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::nodes::{Graph, Node};
 use super::value::{Origin, Value};

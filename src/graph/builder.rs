@@ -1,9 +1,12 @@
 //! Builds graphs, one call a node.
 
-use std::collections::HashSet;
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::arrange::{MOST_ORDERED, arrange};
 use super::layer::{Layer, Norm, Tensors};
@@ -80,7 +83,7 @@ pub struct Builder {
     pub(super) inputs: Vec<Input>,
     pub(super) values: Vec<Value>,
     pub(super) nodes: Vec<Node>,
-    names: HashSet<String>,
+    names: BTreeSet<String>,
 }
 
 /// How a fully connected layer takes the elements of an image, one after the other. [`Builder`] has an example.
@@ -113,7 +116,7 @@ impl Builder {
             inputs: Vec::new(),
             values: Vec::new(),
             nodes: Vec::new(),
-            names: HashSet::new(),
+            names: BTreeSet::new(),
         }
     }
 
@@ -144,7 +147,7 @@ impl Builder {
             let expected = format!("at least one a slice, {} in sum", shape.channels);
             return Err(Error::node("split", "channels", format!("{channels:?}"), expected));
         }
-        let starts = channels.iter().scan(0, |start, &channels| Some(std::mem::replace(start, *start + channels)));
+        let starts = channels.iter().scan(0, |start, &channels| Some(core::mem::replace(start, *start + channels)));
         let ranges: Vec<Range<usize>> = starts.zip(channels).map(|(start, channels)| start..start + channels).collect();
         ranges.into_iter().map(|range| self.slice(input, range)).collect()
     }

@@ -1,7 +1,9 @@
 //! What a node with weights has besides its shape: where its parameters come from, and its clamp.
 
-use std::fmt;
-use std::sync::Arc;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::tensor::Clamp;
 

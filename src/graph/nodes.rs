@@ -1,7 +1,11 @@
 //! A graph: nodes over tensors.
 
-use std::fmt;
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::layer::{Parameters, Tensors};
 use super::value::{Origin, Value};
@@ -242,7 +246,7 @@ impl Graph {
         while let Some(value) = values.pop() {
             for run in &self.values[value].runs {
                 if let Origin::Node(node) = run.origin
-                    && !std::mem::replace(&mut needed[node], true)
+                    && !core::mem::replace(&mut needed[node], true)
                 {
                     values.extend(&self.nodes[node].inputs);
                 }

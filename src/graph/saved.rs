@@ -1,7 +1,10 @@
 //! Graphs written to a saved plan and read again. Reading makes the calls of a [`Builder`] anew, which checks all that it
 //! would check of a caller.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec;
 
 use super::arrange::{MOST_LISTED, inverse};
 use super::builder::{Builder, check_shape};
@@ -132,7 +135,7 @@ fn read_node(net: &mut Builder, listed: &mut usize, from: &mut Reader<'_>) -> Re
 
 fn is_permutation(order: &[usize], channels: usize) -> bool {
     let mut seen = vec![false; order.len()];
-    let new = |&channel: &usize| seen.get_mut(channel).is_some_and(|seen| !std::mem::replace(seen, true));
+    let new = |&channel: &usize| seen.get_mut(channel).is_some_and(|seen| !core::mem::replace(seen, true));
     order.len() == channels && order.iter().all(new)
 }
 

@@ -1,6 +1,8 @@
 //! Tensors as runs of channels: a slice, a concatenation or a shuffle of channels moves no data.
 
-use std::ops::Range;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::tensor::Shape;
 
@@ -86,7 +88,7 @@ impl Value {
     /// Some channels of it.
     pub fn slice(&self, range: Range<usize>) -> Value {
         let Shape { height, width, .. } = self.shape;
-        let starts = self.runs.iter().scan(0, |at, run| Some(std::mem::replace(at, *at + run.channels)));
+        let starts = self.runs.iter().scan(0, |at, run| Some(core::mem::replace(at, *at + run.channels)));
         let runs = self.runs.iter().zip(starts).map(|(run, at)| {
             let (start, end) = (range.start.max(at), range.end.min(at + run.channels));
             Run { first: run.first + start.saturating_sub(at), channels: end.saturating_sub(start), ..*run }

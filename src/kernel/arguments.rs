@@ -17,7 +17,7 @@ macro_rules! arguments {
         const _: () = {
             let mut _offset = 0;
             $(
-                assert!(std::mem::offset_of!($name, $field) == _offset);
+                assert!(core::mem::offset_of!($name, $field) == _offset);
                 _offset += size_of::<$type>();
             )*
             assert!(size_of::<$name>() == _offset.next_multiple_of(align_of::<usize>()));

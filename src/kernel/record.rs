@@ -1,5 +1,8 @@
 //! Kernel records, from the list that the generated table is made by too.
 
+use alloc::format;
+use alloc::string::String;
+
 use super::arguments::{Conv, Depthwise, Pointwise};
 use crate::isa::Isa;
 

@@ -1,6 +1,8 @@
 //! Which kernels this build has, and which of them this machine runs.
 
-use std::str::FromStr;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::str::FromStr;
 
 use super::portable;
 use super::record::Kernels;
@@ -40,16 +42,15 @@ impl Isa {
     }
 
     /// The ISA that the environment variable `SEPCONV_ISA` names, or the best one where it is not set or empty. An
-    /// unknown or unsupported name is an error, never a silent fallback.
+    /// unknown or unsupported name is an error, never a silent fallback. Without the feature `std` there is no environment: the
+    /// best one.
     pub fn selected() -> Result<Isa> {
-        match std::env::var_os(Self::VARIABLE) {
-            None => Ok(Self::best()),
-            Some(name) if name.is_empty() => Ok(Self::best()),
-            Some(name) => {
-                let isa: Isa = name.to_string_lossy().parse()?;
-                isa.kernels().map(|_| isa)
-            }
+        #[cfg(feature = "std")]
+        if let Some(name) = std::env::var_os(Self::VARIABLE).filter(|name| !name.is_empty()) {
+            let isa: Isa = name.to_string_lossy().parse()?;
+            return isa.kernels().map(|_| isa);
         }
+        Ok(Self::best())
     }
 
     /// The kernels for this ISA: those written for it, and those of an earlier one that serve its CPUs too. Holding the

@@ -16,6 +16,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::cost;
 use super::record::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
 use crate::error::{Error, Result};

@@ -1,7 +1,10 @@
 //! Which networks there are, and what one is built from.
 
-use std::fmt;
-use std::str::FromStr;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::tensor::Clamp;

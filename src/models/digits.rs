@@ -3,9 +3,12 @@
 //! After the TensorFlow implementations of MobileNet for MNIST, whose scopes it keeps: every layer takes
 //! `round(channels * width)`, the stem reads every other pixel, only one block halves the image.
 
+use alloc::format;
+
 use super::config::{Activation, Config};
 use super::net::{Built, Model, Net, Placement};
 use crate::error::Result;
+use crate::math::round_ties_even;
 
 pub(super) const MODEL: Model = Model { build, names: |_, _| None };
 
@@ -30,7 +33,7 @@ const BLOCKS: [(usize, usize); 13] = [
 const EPSILON: f64 = 1e-5;
 
 fn build(config: &Config) -> Result<Built> {
-    let scaled = |channels: usize| ((channels as f64 * config.width).round_ties_even() as usize).max(1);
+    let scaled = |channels: usize| (round_ties_even(channels as f64 * config.width) as usize).max(1);
     let activation = config.activation.unwrap_or(Activation::Relu);
     let config = &Config { epsilon: Some(config.epsilon.unwrap_or(EPSILON)), ..*config };
     let name = format!("digits_{:?}_{}", config.width, config.resolution);

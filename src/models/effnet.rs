@@ -5,6 +5,9 @@
 //! row, Keras' those in a column and leaves every other column out. Each convolution is followed by a leaky ReLU, then by
 //! the batch normalisation. Parameters are named and laid out as in the PyTorch reimplementation, in both.
 
+use alloc::format;
+use alloc::string::String;
+
 use super::config::{Config, Flavor};
 use super::net::{Built, Model, Net, Placement};
 use crate::error::Result;

@@ -1,7 +1,11 @@
 //! Weight files that say what network they are for.
 
-use std::ops::Deref;
-use std::str::FromStr;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Deref;
+use core::str::FromStr;
 
 use super::config::{Architecture, Config, Flavor};
 use super::names::TensorNames;

@@ -4,6 +4,8 @@
 //! arXiv:1704.04861, Table 1. The paper writes ReLU; every published checkpoint uses ReLU6. Layers are named as in
 //! TF-slim, parameters as in timm.
 
+use alloc::format;
+
 use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
 use super::net::{Built, Model, Net, Placement, divisible_by_8};

@@ -3,6 +3,8 @@
 //! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018, arXiv:1801.04381, Table 2. Layers
 //! are named by block, parameters as in torchvision.
 
+use alloc::format;
+
 use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
 use super::net::{Built, Model, Net, Placement, divisible_by_8};
@@ -25,7 +27,7 @@ fn build(config: &Config) -> Result<Built> {
     let scaled = |channels: usize| {
         let exact = channels as f64 * config.width;
         // Keras cuts the fraction off first.
-        divisible_by_8(if config.flavor == Flavor::Keras { exact.trunc() } else { exact })
+        divisible_by_8(if config.flavor == Flavor::Keras { f64::from(exact as u32) } else { exact })
     };
     let name = format!("mobilenet_v2_{:?}_{}_{}", config.width, config.resolution, config.flavor);
     let (mut net, image) = Net::new(config, 3, Placement::of(config.flavor, Placement::Same))?;

@@ -1,6 +1,10 @@
 //! What each source of weights calls the tensors of a network, with the axes of its kernels.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::error::Result;
 use crate::tensor::buffer::collect;

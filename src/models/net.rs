@@ -1,5 +1,7 @@
 //! What the networks' files are built of.
 
+use alloc::string::String;
+
 use super::config::{Activation, Config, Flavor};
 use super::names::{Names, TensorNames};
 use crate::error::Result;

@@ -1,6 +1,11 @@
 //! One of the networks: its graph, and how its weights are read.
 
-use std::sync::OnceLock;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use once_cell::race::OnceBox;
 
 use super::config::{Architecture, Config, Flavor, LARGEST};
 use super::net::{Built, Model};
@@ -179,7 +184,7 @@ pub(super) struct Named {
 /// Every network in the paper's configuration, in each flavor that has names of its own: built once, to be compared with
 /// weight files.
 fn published() -> Result<&'static [(Flavor, Network)]> {
-    static PUBLISHED: OnceLock<Result<Vec<(Flavor, Network)>>> = OnceLock::new();
+    static PUBLISHED: OnceBox<Result<Vec<(Flavor, Network)>>> = OnceBox::new();
     let build = || {
         let of = |architecture: Architecture| {
             // In the others the flavors have the same names.
@@ -190,7 +195,7 @@ fn published() -> Result<&'static [(Flavor, Network)]> {
         };
         Architecture::ALL.into_iter().flat_map(of).collect()
     };
-    PUBLISHED.get_or_init(build).as_deref().map_err(Clone::clone)
+    PUBLISHED.get_or_init(|| Box::new(build())).as_deref().map_err(Clone::clone)
 }
 
 /// `architecture` in the first of its flavors under whose names the most kernels are among `listed`.

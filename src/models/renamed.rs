@@ -1,7 +1,10 @@
 //! Sources of weights under the names that a graph asks for.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use super::names::{Axes, Names, TensorNames};
 use crate::graph::{Graph, Node, Tensors};
@@ -49,7 +52,7 @@ impl<'a> Catalog<'a> {
 
     /// How many of the graph's kernels are among `listed` under what `source` calls them.
     pub fn kernels_among(&self, source: TensorNames, listed: &[String]) -> usize {
-        let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        let listed: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
         let nodes = self.graph.nodes().iter().filter(|node| node.weight_shape().is_some());
         let kernels = nodes.filter_map(|node| self.of(source, node));
         kernels.filter(|names| listed.contains(&*names.weights)).count()
@@ -91,21 +94,21 @@ pub(super) struct Renamed<'a> {
     source: &'a dyn Weights,
     names: TensorNames,
     /// By the graph's name.
-    entries: HashMap<String, Entry>,
+    entries: BTreeMap<String, Entry>,
     /// The graph's names of the source's tensors.
-    known: HashMap<String, String>,
+    known: BTreeMap<String, String>,
     /// Whether the source has a list of its tensors.
     listed: bool,
     /// Tensors of the head that a backbone leaves unread.
-    unread: HashSet<String>,
+    unread: BTreeSet<String>,
 }
 
 impl<'a> Renamed<'a> {
     pub fn of(catalog: &Catalog<'_>, source: &'a dyn Weights) -> Self {
         let listed = source.names();
         let names = catalog.scheme(&listed);
-        let present: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        let (mut entries, mut unread) = (HashMap::new(), HashSet::new());
+        let present: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
+        let (mut entries, mut unread) = (BTreeMap::new(), BTreeSet::new());
         for (ours, theirs, node) in catalog.pairs(names) {
             if catalog.graph.node(node.name()).is_none() {
                 unread.extend([ours.weights.clone(), ours.bias.clone()]);

@@ -4,6 +4,9 @@
 //! arXiv:1707.01083, Table 1. Layers are named by stage and unit, parameters as in Megvii's release, whose shuffle is the
 //! inverse permutation and stands behind the depthwise convolution.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+
 use super::config::{Activation, Config, Flavor};
 use super::net::{Built, Model, Net, Placement};
 use crate::error::{Error, Result};
@@ -36,7 +39,7 @@ fn widths(groups: usize, width: f64) -> Result<(usize, usize)> {
         return Ok((stem, stage2));
     }
     let unit = 4 * groups;
-    let stage2 = unit * (((width * channels as f64) / unit as f64 + 0.5).floor() as usize).max(1);
+    let stage2 = unit * (((width * channels as f64) / unit as f64 + 0.5) as usize).max(1);
     // Between the published widths, the stem of the next.
     let stem = STEMS.iter().find(|(known, _)| *known >= width).map_or(48, |&(_, stem)| stem);
     let fits = |stem: &usize| *stem < stage2 && (stage2 - stem).is_multiple_of(groups);

@@ -4,6 +4,9 @@
 //! In torchvision's form the unit ends with the shuffle; in Megvii's, the paper's, it begins with it, and the projection of
 //! stage 2 keeps its channels. Layers are named by stage and unit, parameters as in the flavor's own release.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+
 use super::config::{Activation, Config, Flavor};
 use super::net::{Built, Model, Net, Placement};
 use crate::error::{Error, Result};

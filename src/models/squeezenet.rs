@@ -4,6 +4,9 @@
 //! arXiv:1602.07360; version 1.1 is of the authors' repository. Parameters are named as in torchvision. Caffe's 1.0 pads the
 //! last convolution.
 
+use alloc::format;
+use alloc::string::String;
+
 use super::config::{Activation, Architecture, Config, Flavor};
 use super::names::{Names, TensorNames};
 use super::net::{Built, Model, Net, Placement};

@@ -4,6 +4,9 @@
 //! Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017, arXiv:1610.02357, Figure 5. Layers
 //! are named as in Keras, parameters as in timm's `legacy_xception`, whose blocks count one less.
 
+use alloc::format;
+use alloc::string::String;
+
 use super::config::{Activation, Config};
 use super::names::{Names, TensorNames};
 use super::net::{Built, Model, Net, Placement, divisible_by_8};

@@ -1,6 +1,9 @@
 //! The sum of two images.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+#[cfg(feature = "reference")]
+use alloc::vec::Vec;
 
 use pulp::Simd;
 

@@ -1,6 +1,9 @@
 //! Average pooling, under a window or over the whole image.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+#[cfg(feature = "reference")]
+use alloc::vec::Vec;
 
 use pulp::Simd;
 

@@ -1,6 +1,8 @@
 //! An activation by itself, where no convolution before or after it takes it over.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
+#[cfg(feature = "reference")]
+use alloc::vec::Vec;
 
 use pulp::Simd;
 

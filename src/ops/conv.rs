@@ -1,6 +1,8 @@
 //! Dense convolution with a window of any size: every output channel is a sum over the window and all input channels.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]

@@ -1,6 +1,7 @@
 //! Channels copied from one image to another: what a concatenation or a shuffle leaves to do.
 
-use std::array;
+use alloc::vec::Vec;
+use core::array;
 
 use pulp::{Arch, Simd, WithSimd};
 

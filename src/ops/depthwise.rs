@@ -1,6 +1,9 @@
 //! Depthwise convolution: each channel by itself, with a window of its own.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]

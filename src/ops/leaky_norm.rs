@@ -1,7 +1,9 @@
 //! A leaky ReLU before the batch normalisation of its output, which so cannot be folded into a convolution (EffNet, Freeman
 //! et al. 2018, arXiv:1801.06434).
 
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use pulp::Simd;
 

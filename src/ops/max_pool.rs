@@ -1,6 +1,8 @@
 //! Max pooling.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
+#[cfg(feature = "reference")]
+use alloc::vec::Vec;
 
 use pulp::Simd;
 

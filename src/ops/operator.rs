@@ -1,7 +1,8 @@
 //! What a graph and a plan ask of an operator.
 
-use std::fmt::Debug;
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Debug;
 
 use super::pack::Packing;
 use super::part::Call;

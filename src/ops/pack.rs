@@ -1,6 +1,6 @@
 //! Weights in the order in which a kernel reads them.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::part::expect_length;
 use crate::error::Result;

@@ -1,6 +1,9 @@
 //! Parts of an operator's output: for callers that share one operator among threads, and as the calls of a plan.
 
-use std::ops::Range;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::epilogue::Epilogue;
 use crate::error::{Error, Result};

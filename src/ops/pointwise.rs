@@ -1,7 +1,9 @@
 //! Pointwise (1x1) convolution: a GEMM over pixels with packed weights. Fully connected layers are one of a single pixel.
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
@@ -315,7 +317,7 @@ impl Pointwise {
             bias: if inputs.start == 0 {
                 panels.bias.as_ptr().wrapping_add(panel * self.kernel.nr())
             } else {
-                std::ptr::null()
+                core::ptr::null()
             },
             c: call.output,
             residual: *residual,

@@ -1,7 +1,8 @@
 //! Operators read as they were written.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
 
 use super::add::Add;
 use super::average_pool::{AveragePool, GlobalAveragePool};

@@ -1,10 +1,11 @@
 //! What the operators without weights share: runs of elements over `pulp`, and the loop over the pixels of a call.
 
-use std::slice;
+use core::slice;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::part::Call;
+use crate::math::fma;
 use crate::tensor::{Clamp, Image, Window};
 
 /// An operator that computes its output pixel by pixel.
@@ -112,7 +113,7 @@ pub(super) fn leaky_norm_run<S: Simd>(
     }
     for ((&x, output), (&scale, &shift)) in x_tail.iter().zip(tail).zip(scale_tail.iter().zip(shift_tail)) {
         let leaky = if x < 0.0 { x * slope } else { x };
-        *output = clamp.apply(leaky.mul_add(scale, shift));
+        *output = clamp.apply(fma(leaky, scale, shift));
     }
 }
 

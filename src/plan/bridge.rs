@@ -1,8 +1,9 @@
 //! Images between the forms that callers have them in and the pixels of the workspace.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::images::Bytes;
+use crate::math::fma;
 use crate::tensor::{Image, Layout};
 
 /// Where the elements of an image lie: as pixels, or as planes.
@@ -63,7 +64,7 @@ pub(super) unsafe fn widen(bytes: &Bytes<'_>, image: usize, rows: &Range<usize>,
         let numbers = bytes.data[pixel..pixel + channels].iter().zip(bytes.scale).zip(bytes.offset);
         for (channel, ((&value, &scale), &offset)) in numbers.enumerate() {
             // SAFETY: by this function's own contract.
-            unsafe { *target.wrapping_add(channel) = f32::from(value).mul_add(scale, offset) };
+            unsafe { *target.wrapping_add(channel) = fma(f32::from(value), scale, offset) };
         }
     }
 }

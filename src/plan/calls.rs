@@ -1,8 +1,9 @@
 //! What a task does, call by call, with the address of each call in the plan's memory.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::memory::{Place, Region};
 use super::schedule::MAX_FUSED;

@@ -1,8 +1,11 @@
 //! From items to steps: cuts the work into tasks.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::calls::{Operation, Source, Strips};
 use super::lower::{Item, Lowered, Operand};

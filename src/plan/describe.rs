@@ -1,6 +1,7 @@
 //! What a plan does, step by step.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::memory::Place;
 use super::packed::Plan;

@@ -1,6 +1,9 @@
 //! What a run reads and writes of the caller's.
 
-use std::fmt;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;

@@ -1,6 +1,9 @@
 //! From nodes to items of work: which nodes one step, or one series of steps, computes together.
 #![forbid(unsafe_code)]
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use super::schedule::{MAX_FUSED, Schedule, Schedules};
 use crate::graph::{Graph, Node, Origin, Run};
 use crate::ops::Traits;

@@ -1,6 +1,9 @@
 //! Where each tensor lies: one arena, in which tensors that do not live at the same time share memory.
 #![forbid(unsafe_code)]
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use super::lower::{Lowered, TensorId};
 use crate::error::{Error, Result};
 use crate::graph::Graph;

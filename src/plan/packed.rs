@@ -1,6 +1,8 @@
 //! A plan: a graph's operators, packed, and the steps that run them.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::compile::Compiler;
 use super::lower::{Item, Lowered, Stage, lower};
@@ -216,8 +218,8 @@ impl Plan {
     }
 }
 
-impl std::fmt::Debug for Plan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Plan")
             .field("isa", &self.isa())
             .field("batch", &self.batch)

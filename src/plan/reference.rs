@@ -1,5 +1,9 @@
 //! A graph by plain loops: the oracle for plans.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Origin};
 use crate::ops::Given;
@@ -14,8 +18,8 @@ pub struct Computed {
     pub outputs: Vec<Vec<f32>>,
 }
 
-impl std::fmt::Debug for Computed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Computed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Computed({} nodes, {} outputs)", self.nodes.len(), self.outputs.len())
     }
 }

@@ -1,5 +1,7 @@
 //! Runs a plan: walks its steps, and resolves the addresses of their calls.
 
+use alloc::vec::Vec;
+
 use super::bridge::{Form, copy, form, widen};
 use super::images::{Bytes, Expected, Inputs, Outputs};
 use super::memory::Region;
@@ -145,7 +147,7 @@ impl Memory<'_> {
             Action::Move { from, to, length } => {
                 let (from, to) = (self.workspace.wrapping_add(*from), self.workspace.wrapping_add(*to));
                 // SAFETY: both lie in the task's own scratch; they may overlap.
-                unsafe { std::ptr::copy(from, to, *length) };
+                unsafe { core::ptr::copy(from, to, *length) };
             }
             Action::Stage { input, rows, to } => {
                 let (to, layout) = (self.resolve(to, image), step.output.layout);
@@ -242,7 +244,7 @@ impl Plan {
             for (index, step) in self.steps.iter().enumerate() {
                 let mut ran = false;
                 let mut work = || {
-                    if !std::mem::replace(&mut ran, true) {
+                    if !core::mem::replace(&mut ran, true) {
                         // SAFETY: `memory` covers every address of the plan, the tasks of a step write to disjoint memory
                         // and read nothing that any of them writes, and one step ends before the next begins.
                         parallel.run(step.tasks.len(), &|task| unsafe { memory.run(step, task) });
@@ -285,7 +287,7 @@ impl Plan {
         let value = self.graph().value(self.graph().output_of(node));
         let Shape { height, width, channels } = value.shape;
         let ordered = |view: &View<'_>| {
-            let mut image = collect("observed image", value.shape.len(), std::iter::repeat(0.0))?;
+            let mut image = collect("observed image", value.shape.len(), core::iter::repeat(0.0))?;
             for (at, pixel) in image.chunks_exact_mut(channels).enumerate() {
                 let own = view.pixel(at / width, at % width);
                 value.channels().zip(pixel).for_each(|((_, channel), element)| *element = own[channel]);

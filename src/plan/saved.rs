@@ -6,8 +6,11 @@
 //! first time, but for the arrays, which are taken as they are.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::options::{Fusion, Options};
 use super::packed::{Plan, Source, check_batch};

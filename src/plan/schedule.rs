@@ -1,7 +1,8 @@
 //! The choices of a plan that change its speed or its memory, never its bits: what is fused, and how work is cut.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::options::{Fusion, Options};
 use crate::graph::{Graph, Node};

@@ -1,7 +1,8 @@
 //! What a compiled plan is made of: steps, cut into tasks, which are lists of calls.
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::memory::Place;
 use crate::ops::{Call, Packed};

@@ -1,6 +1,7 @@
 //! The memory that a run works in.
 
-use std::fmt;
+use alloc::format;
+use core::fmt;
 
 use crate::error::{Error, Result};
 use crate::tensor::AlignedBuffer;

@@ -44,7 +44,7 @@ impl WithSimd for &Conv {
                         with_pixels!(count, N => {
                             let runs = rows.clone().flat_map(|ky| taps.clone().map(move |kx| (ky, kx))).map(|(ky, kx)| {
                                 let row = (ky as usize * p.kernel_width + kx as usize) * p.channels;
-                                let pixels: [*const f32; N] = std::array::from_fn(|i| {
+                                let pixels: [*const f32; N] = core::array::from_fn(|i| {
                                     at(&p.input, top + ky, left(x + i) + kx).cast_const()
                                 });
                                 (row, pixels, p.channels)

@@ -1,6 +1,6 @@
 //! The depthwise convolution.
 
-use std::array;
+use core::array;
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -31,8 +31,8 @@ impl WithSimd for &Pointwise {
                     };
                     with_pixels!(count, N => {
                         let pixels: [*const f32; N] =
-                            std::array::from_fn(|i| at(&p.a, row as isize, (done + i) as isize).cast_const());
-                        column.tile::<S, N>(simd, std::iter::once((0, pixels, p.k)));
+                            core::array::from_fn(|i| at(&p.a, row as isize, (done + i) as isize).cast_const());
+                        column.tile::<S, N>(simd, core::iter::once((0, pixels, p.k)));
                     });
                 }
             }

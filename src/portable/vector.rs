@@ -1,6 +1,6 @@
 //! What the operators share: vectors of any width, and addresses.
 
-use std::slice;
+use core::slice;
 
 use pulp::Simd;
 

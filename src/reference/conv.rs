@@ -1,4 +1,7 @@
+use alloc::vec::Vec;
+
 use super::{finish, over_windows};
+use crate::math::fma;
 use crate::tensor::Clamp;
 use crate::tensor::{Shape, Window};
 
@@ -18,7 +21,7 @@ pub fn conv(
         let mut sum = bias[j];
         for &(tap, pixel) in taps {
             for c in 0..channels {
-                sum = input[pixel * channels + c].mul_add(weights[(j * channels + c) * count + tap], sum);
+                sum = fma(input[pixel * channels + c], weights[(j * channels + c) * count + tap], sum);
             }
         }
         index += 1;

@@ -1,4 +1,7 @@
+use alloc::vec::Vec;
+
 use super::{finish, over_windows};
+use crate::math::fma;
 use crate::tensor::Clamp;
 use crate::tensor::{Shape, Window};
 
@@ -17,7 +20,7 @@ pub fn depthwise(
     let mut index = 0;
     over_windows(shape, window, channels, |c, taps| {
         let sum = taps.iter().fold(bias[c], |sum, &(tap, pixel)| {
-            clamp_input(input[pixel * channels + c]).mul_add(weights[c * count + tap], sum)
+            fma(clamp_input(input[pixel * channels + c]), weights[c * count + tap], sum)
         });
         index += 1;
         finish(sum, residual, index - 1, clamp)

@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 /// Global average pooling: the sum over the pixels in row-major order, times 1/pixels.
 pub fn global_average_pool(input: &[f32], channels: usize) -> Vec<f32> {
     let scale = 1.0 / (input.len() / channels) as f32;

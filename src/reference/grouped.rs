@@ -1,5 +1,7 @@
 //! Dense convolution in groups: each slice of the input channels by itself.
 
+use alloc::vec::Vec;
+
 use super::conv;
 use crate::tensor::{Clamp, Shape, Window};
 

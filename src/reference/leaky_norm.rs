@@ -1,4 +1,7 @@
+use alloc::vec::Vec;
+
 use super::clamp;
+use crate::math::fma;
 use crate::tensor::Clamp;
 
 /// A leaky ReLU, then a factor and a summand a channel, then the clamp: `x < 0 ? x * slope : x`, rounded, then one fused
@@ -7,7 +10,7 @@ pub fn leaky_norm(input: &[f32], slope: f32, (scale, shift): (&[f32], &[f32]), b
     assert_eq!(scale.len(), shift.len(), "one of each a channel");
     let leaky = |x: f32| if x < 0.0 { x * slope } else { x };
     let channels = scale.iter().zip(shift).cycle();
-    input.iter().zip(channels).map(|(&x, (scale, &shift))| clamp(leaky(x).mul_add(*scale, shift), bounds)).collect()
+    input.iter().zip(channels).map(|(&x, (scale, &shift))| clamp(fma(leaky(x), *scale, shift), bounds)).collect()
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use super::over_windows;
 use crate::tensor::{Shape, Window};
 

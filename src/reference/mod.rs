@@ -37,6 +37,8 @@ mod leaky_norm;
 mod max_pool;
 mod pointwise;
 
+use alloc::vec::Vec;
+
 pub use add::add;
 pub use average_pool::average_pool;
 pub use conv::conv;

@@ -1,4 +1,7 @@
+use alloc::vec::Vec;
+
 use super::finish;
+use crate::math::fma;
 use crate::tensor::Clamp;
 
 /// Pointwise convolution of `m` pixels of `k` channels with `n` x `k` weights and `n` biases: `m` x `n` values.
@@ -10,7 +13,7 @@ pub fn pointwise(
     clamp: Clamp,
 ) -> Vec<f32> {
     let output = |i: usize, j: usize| {
-        let sum = (0..k).fold(bias[j], |sum, c| input[i * k + c].mul_add(weights[j * k + c], sum));
+        let sum = (0..k).fold(bias[j], |sum, c| fma(input[i * k + c], weights[j * k + c], sum));
         finish(sum, residual, i * n + j, clamp)
     };
     (0..m * n).map(|index| output(index / n, index % n)).collect()

@@ -1,6 +1,7 @@
 //! Several images of one layout, equally far from each other.
 
-use std::marker::PhantomData;
+use alloc::format;
+use core::marker::PhantomData;
 
 use super::{Image, Layout, Shape, View, ViewMut};
 use crate::error::{Error, Result};

@@ -1,10 +1,11 @@
 //! Memory for weights and activations: on cache lines, large runs in huge pages.
 
-use std::alloc::{self, Layout};
-use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
-use std::sync::Arc;
-use std::{fmt, slice};
+use alloc::alloc::{Layout, alloc, dealloc};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::{fmt, slice};
 
 use crate::error::{Error, Result};
 
@@ -36,9 +37,9 @@ impl Memory {
         let none = || Error::memory("buffer", length);
         let layout = Layout::from_size_align(bytes, align).map_err(|_| none())?.pad_to_align();
         // SAFETY: the layout is not of size zero.
-        let memory = unsafe { alloc::alloc(layout) };
+        let memory = unsafe { alloc(layout) };
         let start = NonNull::new(memory.cast()).ok_or_else(none)?;
-        #[cfg(all(target_os = "linux", not(miri)))]
+        #[cfg(all(feature = "std", target_os = "linux", not(miri)))]
         if huge {
             // SAFETY: the range is the allocation. It is advice: a system that has no huge pages says no, which is
             // well.
@@ -51,7 +52,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout, and freed once.
-        unsafe { alloc::dealloc(self.start.as_ptr().cast(), self.layout) };
+        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) };
     }
 }
 

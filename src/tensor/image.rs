@@ -22,7 +22,7 @@ unsafe impl Sync for Image {}
 
 impl Image {
     /// No image.
-    pub const NONE: Image = Image { pointer: std::ptr::null_mut(), pixel_stride: 0, row_stride: 0 };
+    pub const NONE: Image = Image { pointer: core::ptr::null_mut(), pixel_stride: 0, row_stride: 0 };
 
     /// The image that begins at `pointer`.
     pub fn of(pointer: *mut f32, layout: &Layout) -> Image {

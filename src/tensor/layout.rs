@@ -1,5 +1,8 @@
 //! Where the pixels of an image lie.
 
+use alloc::format;
+use alloc::string::ToString;
+
 use super::Shape;
 use super::buffer::LINE;
 use crate::error::{Error, Result};
@@ -113,7 +116,7 @@ impl Layout {
     }
 
     /// The error for a layout whose size is not the expected one, if it is not.
-    pub(crate) fn expect(&self, what: impl std::fmt::Display, expected: Shape) -> Result<()> {
+    pub(crate) fn expect(&self, what: impl core::fmt::Display, expected: Shape) -> Result<()> {
         if self.shape() == expected {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The shape of an image.
 
-use std::fmt;
+use alloc::format;
+use core::fmt;
 
 /// Height, width and channels of an image.
 ///

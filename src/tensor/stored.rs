@@ -1,10 +1,12 @@
 //! Packed weights: arrays that are filled once and then only read, in memory of their own or in that of a saved plan.
 
-use std::any::Any;
-use std::fmt;
-use std::ops::{Deref, Range};
-use std::ptr::NonNull;
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+use core::ops::{Deref, Range};
+use core::ptr::NonNull;
 
 use super::buffer::{AlignedBuffer, LINE};
 use crate::error::{Error, Result};
@@ -34,7 +36,7 @@ impl Deref for Stored {
         match self {
             Stored::Own(buffer) => buffer,
             // SAFETY: `start` begins `length` elements that the owner lent to `Saved`; it lives as long as this does.
-            Stored::Lent(lent) => unsafe { std::slice::from_raw_parts(lent.start.as_ptr(), lent.length) },
+            Stored::Lent(lent) => unsafe { core::slice::from_raw_parts(lent.start.as_ptr(), lent.length) },
         }
     }
 }
@@ -52,7 +54,7 @@ pub(crate) struct Saved {
     /// What the owner holds of them, from the next array on.
     rest: *const [f32],
     /// The lengths of the arrays that are left.
-    lengths: std::vec::IntoIter<usize>,
+    lengths: alloc::vec::IntoIter<usize>,
 }
 
 impl Saved {

@@ -1,7 +1,8 @@
 //! Images as views into slices, or into memory given by address.
 
-use std::marker::PhantomData;
-use std::slice;
+use alloc::format;
+use core::marker::PhantomData;
+use core::slice;
 
 use super::{Image, Layout};
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! The one arithmetic of windows: where they lie on an image, how many there are, which rows they need.
 
-use std::ops::Range;
+use alloc::format;
+use core::ops::Range;
 
 use super::Shape;
 use crate::error::{Error, Result};

@@ -1,7 +1,10 @@
 //! Weights from a safetensors file.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -33,8 +36,8 @@ pub struct SafetensorsWeights<'a> {
     metadata: BTreeMap<String, String>,
 }
 
-impl std::fmt::Debug for SafetensorsWeights<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for SafetensorsWeights<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "SafetensorsWeights({} tensors, metadata {:?})", self.tensors.len(), self.metadata)
     }
 }
@@ -42,7 +45,7 @@ impl std::fmt::Debug for SafetensorsWeights<'_> {
 impl<'a> SafetensorsWeights<'a> {
     /// Reads the header of `file`; the data stay where they are. An error where it is no safetensors file.
     pub fn new(file: &'a [u8]) -> Result<Self> {
-        let error = |why: &dyn std::fmt::Display| Error::File { why: why.to_string() };
+        let error = |why: &dyn core::fmt::Display| Error::File { why: why.to_string() };
         let (_, metadata) = SafeTensors::read_metadata(file).map_err(|why| error(&why))?;
         let tensors = SafeTensors::deserialize(file).map_err(|why| error(&why))?;
         let metadata = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -1,11 +1,16 @@
 //! Batch normalisation folded into the convolution before it.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::source::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Norm, Parameters, Tensors};
+use crate::math::sqrt;
 use crate::tensor::buffer::{collect, room};
 
 /// The parameters of one node as the kernels take them: batch normalisation folded in, subnormal weights flushed, inputs and
@@ -30,8 +35,8 @@ pub struct Folded {
     pub flushed: usize,
 }
 
-impl std::fmt::Debug for Folded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Folded {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Folded({} weights, {} biases, {} flushed)", self.weights.len(), self.bias.len(), self.flushed)
     }
 }
@@ -129,7 +134,7 @@ const IGNORED: &str = "num_batches_tracked";
 /// ```
 pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
     let names = source.names().into_iter().collect();
-    let mut reader = Reader { source, names, used: HashSet::new(), problems: Vec::new() };
+    let mut reader = Reader { source, names, used: BTreeSet::new(), problems: Vec::new() };
     let folded = graph.nodes().iter().map(|node| reader.node(node)).collect::<Result<_>>()?;
     let mut unread: Vec<&String> = reader.names.difference(&reader.used).collect();
     unread.retain(|name| !name.ends_with(IGNORED) && !source.may_stay_unread(name));
@@ -144,8 +149,8 @@ pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> 
 
 struct Reader<'a> {
     source: &'a dyn Weights,
-    names: HashSet<String>,
-    used: HashSet<String>,
+    names: BTreeSet<String>,
+    used: BTreeSet<String>,
     problems: Vec<String>,
 }
 
@@ -251,7 +256,7 @@ impl Affine<'_> {
         let bias = self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
         let Some((arrays, norm)) = &self.norm else { return Ok((1.0, bias)) };
         let [gamma, beta, mean, variance] = arrays.each_ref().map(|array| f64::from(array[output]));
-        let root = (variance + norm.epsilon()).sqrt();
+        let root = sqrt(variance + norm.epsilon());
         if root.is_nan() || root == 0.0 {
             let name = match norm.tensors() {
                 Tensors::Named(name) => source.label(&format!("{name}.{}", OF_NORM[3])),

@@ -1,9 +1,13 @@
 //! Weights and an image from nothing but names.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::source::Weights;
 use crate::error::{Error, Result};
+use crate::math::sqrt;
 use crate::tensor::buffer::collect;
 
 /// Weights made from their names, so that a network can be run and checked without a file. Each element comes from a
@@ -53,7 +57,7 @@ impl HashWeights {
     pub fn image(height: usize, width: usize, channels: usize) -> Result<Vec<f32>> {
         let length = [height, width, channels].into_iter().try_fold(1, usize::checked_mul);
         let length = length.ok_or_else(|| Error::memory("image", usize::MAX))?;
-        let mut image = collect("image", length, std::iter::repeat(0.0))?;
+        let mut image = collect("image", length, core::iter::repeat(0.0))?;
         for (i, u) in uniform("input", length).enumerate() {
             let (channel, pixel) = (i / (height * width), i % (height * width));
             image[pixel * channels + channel] = (2.0 * u - 1.0) as f32;
@@ -67,7 +71,7 @@ impl Weights for HashWeights {
         let count = shape.iter().try_fold(1, |product: usize, &size| product.checked_mul(size));
         let count = count.ok_or_else(|| format!("shape {shape:?}, expected one that fits the address space"))?;
         // Kernels have more than one axis; the vectors are those of the normalisation and the biases.
-        let bound = (6.0 / shape.iter().skip(1).map(|&size| size as f64).product::<f64>()).sqrt();
+        let bound = sqrt(6.0 / shape.iter().skip(1).map(|&size| size as f64).product::<f64>());
         // What is subtracted from the number, the factor, and what is added.
         let (centre, factor, offset) = match name.rsplit('.').next() {
             Some("weight") if shape.len() > 1 => (0.5, 2.0 * bound, 0.0),

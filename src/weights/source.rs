@@ -1,6 +1,9 @@
 //! Where tensors come from.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::error::Result;
 
