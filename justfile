@@ -69,6 +69,7 @@ digits:
 # The programs in tools/, and the cost model against its measurements.
 tools:
     python3 tools/test_tools.py
+    python3 tools/plant_faults.py --check
     python3 tools/fit_cost.py check
 
 # Trained weights on photographs (fetched out of ordinary packages).
@@ -210,6 +211,10 @@ loom:
 # Faults in the thread crew, each of which `just loom` must find.
 crew-mutants:
     python3 tools/crew_mutants.py
+
+# A sample of planted faults, and whether the tests find them; without a sample all of them, for hours.
+plant-faults sample="8" seed="1":
+    python3 tools/plant_faults.py --sample {{sample}} --seed {{seed}}
 
 # A run on a busy pool beside one without it (on a quiet machine).
 busy:
