@@ -15,7 +15,7 @@ emulated_macs := "100000000"
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c no-std portable clang westmere aarch64 benches capi tract python package msrv fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std portable clang westmere aarch64 benches capi tract python package msrv deny fuzz"
 
 # Lists the steps.
 default:
@@ -44,6 +44,7 @@ setup:
     rustup component add --toolchain nightly miri rust-src
     rustup target add thumbv7em-none-eabi
     command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --quiet
+    command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
 
 # The README's test command; no ISA of this machine may be skipped, nor the disassembly.
 test:
@@ -68,6 +69,7 @@ digits:
 # The programs in tools/, and the cost model against its measurements.
 tools:
     python3 tools/test_tools.py
+    python3 tools/plant_faults.py --check
     python3 tools/fit_cost.py check
 
 # Trained weights on photographs (fetched out of ordinary packages).
@@ -197,6 +199,51 @@ package:
 msrv:
     cargo clippy --lib -- -D clippy::incompatible_msrv
 
-# Fuzzes each target for 30 seconds, the kernels under AddressSanitizer.
-fuzz:
-    for target in $(cargo +nightly fuzz list); do CC=clang CFLAGS=-fsanitize=address cargo +nightly fuzz run "$target" -- -max_total_time=30 2>&1 | tail -n 3; done
+# Licences, sources and duplicates of all dependencies, without an index or an advisory from the network.
+deny:
+    cargo fetch --quiet
+    cargo deny --offline check licenses bans sources
+
+# The thread crew in every order of its steps.
+loom:
+    cargo test --release -p crew-model
+
+# Faults in the thread crew, each of which `just loom` must find.
+crew-mutants:
+    python3 tools/crew_mutants.py
+
+# A sample of planted faults, and whether the tests find them; without a sample all of them, for hours.
+plant-faults sample="8" seed="1":
+    python3 tools/plant_faults.py --sample {{sample}} --seed {{seed}}
+
+# A run on a busy pool beside one without it (on a quiet machine).
+busy:
+    cargo bench --bench busy_pool
+
+# The thread crew under ThreadSanitizer, the standard library too.
+tsan:
+    RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=halt_on_error=1 cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --target-dir target/tsan --release --no-default-features --features rayon,reference --test parallel --test nested_waits
+
+# Other CPUs, emulated: `just cpu Haswell`, `just arm-cpu cortex-a53`; `just cpus` runs them all.
+cpu model="Haswell":
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu {{model}}" SEPCONV_MOST_MACS={{emulated_macs}} cargo test --release --tests
+arm-cpu model="cortex-a53":
+    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable,neon CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu {{model}}" cargo test --release --target aarch64-unknown-linux-gnu --tests
+
+# Emulated CPUs, each a step.
+haswell: (cpu "Haswell")
+max: (cpu "max")
+cortex-a53: (arm-cpu "cortex-a53")
+cortex-a72: (arm-cpu "cortex-a72")
+arm-max: (arm-cpu "max")
+cpus: westmere haswell max cortex-a53 cortex-a72 arm-max
+
+# What is found beyond the seeds stays in fuzz/corpus, what fails in fuzz/artifacts.
+# Fuzzes each target for some seconds from its seeds, under AddressSanitizer and, the kernels, UndefinedBehaviorSanitizer.
+fuzz seconds="20":
+    export CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined"; \
+    cargo +nightly fuzz build; \
+    for target in $(cargo +nightly fuzz list); do \
+        mkdir -p "fuzz/corpus/$target"; \
+        cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{seconds}} 2>&1 | tail -n 20 | tee target/fuzz.txt | tail -n 3 || { cat target/fuzz.txt; exit 1; }; \
+    done

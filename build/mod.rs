@@ -4,10 +4,10 @@
 
 mod arguments;
 mod compile;
-mod expand;
-mod isa;
-mod rows;
-mod table;
+pub mod expand;
+pub mod isa;
+pub mod rows;
+pub mod table;
 mod tile;
 
 use std::path::{Path, PathBuf};

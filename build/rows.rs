@@ -69,7 +69,8 @@ pub fn read<'a>(path: &Path, isas: &'a [Isa]) -> Result<Vec<Kernel<'a>>, String>
     parse(&path.display().to_string(), &super::read(path)?, isas)
 }
 
-fn parse<'a>(path: &str, text: &str, isas: &'a [Isa]) -> Result<Vec<Kernel<'a>>, String> {
+/// The same for its `text`; `path` is for messages.
+pub fn parse<'a>(path: &str, text: &str, isas: &'a [Isa]) -> Result<Vec<Kernel<'a>>, String> {
     let line = |offset: usize| 1 + text[..offset].matches('\n').count();
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(1, |span| line(span.start));
@@ -177,10 +178,10 @@ mod tests {
             (gemm("[8, 16]", "avx2"), "tile [8, 16] needs 19 registers, expected at most the 16 that avx2 has"),
             (
                 gemm("[99, 999999]", "avx2"),
-                "tile [99, 999999], expected at least one pixel and a multiple of 8 output channels",
+                "tile [99, 999999], window, stride and dilation: got 999999, expected at most 256",
             ),
             (gemm("[0, 8]", "avx2"), "tile [0, 8], expected at least one pixel and a multiple of 8 output channels"),
-            (gemm("[2, 800]", "avx2"), "tile [2, 800] needs 301 registers, expected at most the 16 that avx2 has"),
+            (gemm("[2, 248]", "avx2"), "tile [2, 248] needs 94 registers, expected at most the 16 that avx2 has"),
             (
                 gemm("[4]", "avx2"),
                 "op \"pointwise\" takes tile = [pixels, output channels] and no window, stride or dilation, got [4]",
@@ -218,6 +219,10 @@ mod tests {
             (
                 window("stride = 1\ntile = [2, 4, 8]"),
                 "op \"depthwise\" takes window = [rows, columns], stride and tile = [rows, columns, channels], got [2, 4, 8]",
+            ),
+            (
+                window("window = [9223372036854775807, 3]\nstride = 1\ntile = [2, 4, 8]"),
+                "tile [2, 4, 8], window, stride and dilation: got 9223372036854775807, expected at most 256",
             ),
             (
                 window("window = [3, 3]\nstride = 0\ntile = [2, 4, 8]"),

@@ -25,6 +25,12 @@ pub struct Sizes<'a> {
     pub dilation: Option<usize>,
 }
 
+impl Sizes<'_> {
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.tile.iter().chain(self.window.unwrap_or_default()).copied().chain(self.stride).chain(self.dilation)
+    }
+}
+
 /// What is known of a tile: fields of the record, and what only the template asks.
 pub type Facts = BTreeMap<String, Fact>;
 
@@ -58,9 +64,18 @@ pub struct Tile {
     pub facts: Facts,
 }
 
+/// The largest number of a row: beyond what any machine has registers for.
+const LARGEST: usize = 256;
+
 impl Kind {
     /// Checks `sizes`; the message says what was expected.
     pub fn check(self, op: &str, sizes: Sizes<'_>, isa: &Isa) -> Result<Tile, String> {
+        if let Some(number) = sizes.numbers().find(|&number| number > LARGEST) {
+            let tile = sizes.tile;
+            return Err(format!(
+                "tile {tile:?}, window, stride and dilation: got {number}, expected at most {LARGEST}"
+            ));
+        }
         let (tile, registers) = match self {
             Kind::Gemm => gemm(op, sizes, isa)?,
             Kind::Window => window(op, sizes, isa)?,

@@ -201,7 +201,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("ops", &["math.rs", "error.rs", "machine.rs", "tensor", "blob.rs", "kernel", "reference"]),
     ("graph", &["error.rs", "tensor", "blob.rs", "ops"]),
     ("weights", &["math.rs", "error.rs", "tensor", "graph"]),
-    ("parallel.rs", &[]),
+    ("parallel", &[]),
     (
         "plan",
         &[
@@ -215,11 +215,11 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "ops",
             "graph",
             "weights",
-            "parallel.rs",
+            "parallel",
         ],
     ),
-    ("models", &["math.rs", "error.rs", "tensor", "graph", "weights", "parallel.rs", "plan"]),
-    ("capi", &["error.rs", "isa.rs", "tensor", "kernel", "ops", "graph", "weights", "parallel.rs", "plan", "models"]),
+    ("models", &["math.rs", "error.rs", "tensor", "graph", "weights", "parallel", "plan"]),
+    ("capi", &["error.rs", "isa.rs", "tensor", "kernel", "ops", "graph", "weights", "parallel", "plan", "models"]),
 ];
 
 #[test]

@@ -224,6 +224,26 @@ fn runs_at_the_same_time_mix_no_tasks() {
     });
 }
 
+/// Threads that have to wait for a core while others ask for tasks.
+#[test]
+fn more_threads_than_cores() {
+    watched("more_threads_than_cores", || {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let parallel = Rayon::new(pool(4 * cores + 1));
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let counts = Counts::new(40);
+                    for _ in 0..10 {
+                        enter(&parallel, 40, || (0..5).for_each(|_| parallel.run(40, &|task| counts.count(task))));
+                    }
+                    counts.assert_each(50, "on more threads than cores");
+                });
+            }
+        });
+    });
+}
+
 /// A task runs tasks, on its own `Rayon` and on another of the same pool; a run is entered inside a run.
 #[test]
 fn runs_nest() {

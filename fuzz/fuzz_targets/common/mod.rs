@@ -1,4 +1,5 @@
-//! What the two targets share: numbers from bytes, images with gaps, canaries.
+//! What the targets share: numbers from bytes, images with gaps, canaries.
+#![allow(dead_code)] // No target uses all of it.
 
 use sepconv::{Isa, Kernels, Layout};
 
@@ -43,6 +44,19 @@ pub fn spread(values: &[f32], layout: &Layout) -> Vec<f32> {
     buffer
 }
 
+fn same(got: f32, want: f32) -> bool {
+    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan())
+}
+
+/// `got` must be `want` to the bit, but for NaN's payload.
+pub fn assert_same(got: &[f32], want: &[f32], what: impl Fn() -> String) {
+    assert_eq!(got.len(), want.len(), "{}", what());
+    let differ = got.iter().zip(want).position(|(&got, &want)| !same(got, want));
+    if let Some(at) = differ {
+        panic!("element {at}: {}, expected {}; {}", got[at], want[at], what());
+    }
+}
+
 /// An output between canaries.
 pub struct Output(Vec<f32>, Layout);
 
@@ -60,10 +74,7 @@ impl Output {
     pub fn check(mut self, want: &[f32], kernel: &str) {
         for (at, &want) in elements(&self.1).zip(want) {
             let got = self.0[MARGIN + at];
-            assert!(
-                got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
-                "{kernel}: {got}, expected {want}"
-            );
+            assert!(same(got, want), "{kernel}: {got}, expected {want}");
             self.0[MARGIN + at] = f32::from_bits(CANARY);
         }
         assert!(self.0.iter().all(|value| value.to_bits() == CANARY), "{kernel} wrote outside its output");
