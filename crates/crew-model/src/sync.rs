@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+#[allow(clippy::unsafe_removed_from_name, reason = "the crate's own hides its cell, too")]
 pub use loom::cell::UnsafeCell as Slot;
 pub use loom::sync::Mutex;
 pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
