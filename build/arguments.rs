@@ -86,8 +86,8 @@ mod tests {
     fn fields_follow_each_other() {
         let header = header();
         for line in [
-            "struct sepconv_pointwise {\n    struct sepconv_image a;\n    size_t width;\n",
-            "_Static_assert(offsetof(struct sepconv_pointwise, width) == 24, \"layout\");",
+            "struct sepconv_pointwise {\n    struct sepconv_image a;\n    size_t rows;\n",
+            "_Static_assert(offsetof(struct sepconv_pointwise, rows) == 24, \"layout\");",
             "_Static_assert(offsetof(struct sepconv_depthwise, input_lo) == 144, \"layout\");",
             "_Static_assert(sizeof(struct sepconv_depthwise) == 160, \"layout\");",
         ] {
