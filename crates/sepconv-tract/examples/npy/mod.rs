@@ -27,8 +27,8 @@ fn parse(bytes: &[u8]) -> TractResult<Tensor> {
         let (_, value) = header.split_once(&format!("'{key}':")).with_context(|| format!("no {key} in the header"))?;
         TractResult::Ok(value.trim_start())
     };
-    let kind = value("descr")?;
-    ensure!(kind.starts_with("'<f4'"), "{kind}: elements of another type");
+    let kind = value("descr")?.split(',').next().unwrap_or_default();
+    ensure!(kind == "'<f4'", "{kind}: elements of another type");
     ensure!(value("fortran_order")?.starts_with("False"), "the first axis is the fastest");
     let sizes = value("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).context("no shape")?.0;
     let sizes = sizes.split(',').map(str::trim).filter(|size| !size.is_empty());
