@@ -15,7 +15,7 @@ emulated_macs := "100000000"
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c portable clang westmere aarch64 benches capi tract python package msrv fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused miri no-c no-std portable clang westmere aarch64 benches capi tract python package msrv fuzz"
 
 # Lists the steps.
 default:
@@ -42,6 +42,7 @@ setup:
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {{arm_tools}} clang binutils python3-venv valgrind >/dev/null
     rustup component add --toolchain nightly miri rust-src
+    rustup target add thumbv7em-none-eabi x86_64-unknown-none
     command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --quiet
 
 # The README's test command; no ISA of this machine may be skipped, nor the disassembly.
@@ -110,6 +111,12 @@ miri:
 no-c *tests=core:
     cargo test --release --no-default-features --features rayon,reference {{tests}}
     cargo build --release --no-default-features
+
+# The library without the standard library: for a microcontroller, for bare x86-64 with its kernels; and to the same bits.
+no-std:
+    cargo build --release --no-default-features --target thumbv7em-none-eabi
+    cargo build --release --no-default-features --features generated --target x86_64-unknown-none
+    cargo test --release --no-default-features --features generated,reference --test networks --test saved --test bad_input
 
 # Networks on the portable tier by choice.
 portable:
