@@ -36,6 +36,6 @@ pub fn library(isa: &Isa, kernels: &Path, out: &Path, sources: &[PathBuf]) -> Re
 fn absent(why: &str) -> String {
     format!(
         "sepconv compiles its kernels with a C compiler, and none was found ({why})\n\
-         install one or name it in CC; or build with --no-default-features for the portable tier in pure Rust"
+         install one or name it in CC; or build with --no-default-features --features std,rayon for the portable tier in pure Rust"
     )
 }
