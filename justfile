@@ -239,9 +239,11 @@ arm-max: (arm-cpu "max")
 cpus: westmere haswell max cortex-a53 cortex-a72 arm-max
 
 # What is found beyond the seeds stays in fuzz/corpus, what fails in fuzz/artifacts.
-# Fuzzes each target for some seconds from its seeds, under AddressSanitizer and, the kernels, UndefinedBehaviorSanitizer.
+# Fuzzes each target for some seconds from its seeds, under AddressSanitizer and, the kernels, UndefinedBehaviorSanitizer. More
+# than 512 MB at once are refused, which is an error of the library.
 fuzz seconds="20":
     export CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined"; \
+    export ASAN_OPTIONS="allocator_may_return_null=1:max_allocation_size_mb=512"; \
     cargo +nightly fuzz build; \
     for target in $(cargo +nightly fuzz list); do \
         mkdir -p "fuzz/corpus/$target"; \
