@@ -106,8 +106,8 @@ refused:
 
 # The portable tier and everything unsafe beside it under Miri, on tiny shapes.
 miri:
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features reference --test tiny --test bad_input
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --lib saved
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std,reference --test tiny --test bad_input
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std --lib saved
 
 # The tests without C kernels.
 no-c *tests=core:
