@@ -93,4 +93,4 @@ def nodes(layer: Layer) -> list[onnx.NodeProto]:
 
 
 if __name__ == "__main__":
-    write(NETWORKS[sys.argv[1]](), pathlib.Path(sys.argv[2]))
+    write(NETWORKS[sys.argv[1]](), pathlib.Path(sys.argv[2]), 1)
