@@ -28,6 +28,7 @@ ci:
 # Everything, each step with all its tests, and what needs gigabytes of other people's packages.
 full: ci
     just nested 600
+    just miri-saved
     just no-c --tests
     just clang --tests
     just westmere --tests
@@ -107,6 +108,9 @@ refused:
 # The portable tier and everything unsafe beside it under Miri, on tiny shapes.
 miri:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std,reference --test tiny --test bad_input
+
+# Saved plans and forged ones under Miri, for many minutes.
+miri-saved:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std --lib saved
 
 # The tests without C kernels.
