@@ -169,9 +169,10 @@ impl Recipe {
         if width.min(height) < 1 || width.max(height) > MAX_SIDE {
             return Err(Error::Side(width, height));
         }
-        // The result twice, a scaled picture with what lies between its two passes, and a digit's own copy.
+        // The result twice, a scaled picture with what lies between its two passes, and a digit's own copy; and the result
+        // once more, since an allocator that had all of it in one piece may not have it in several.
         let [w, h, r_wide] = [width, height, r].map(u64::from);
-        room(r_wide * r_wide * (2 * 4 + 1) * 3 + r_wide * h * 3 + if self == Self::Digits { w * h * 3 } else { 0 })?;
+        room(r_wide * r_wide * (3 * 4 + 1) * 3 + r_wide * h * 3 + if self == Self::Digits { w * h * 3 } else { 0 })?;
         let shorter = |crop: f64| (f64::from(r) / crop) as u32;
         let whole = |image| levels(&resize(image, r, r, Filter::Bilinear));
         Ok(match self {
