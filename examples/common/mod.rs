@@ -270,17 +270,21 @@ impl Setup {
 
     /// The plan with other options than the flags'.
     pub fn plan_with(&self, threads: &dyn Parallel, options: Options) -> Result<Plan, Failure> {
-        Ok(Plan::from_folded(self.network.graph(), &self.fold()?, threads, options)?)
+        self.weights(|weights| self.network.plan(weights, threads, options))
     }
 
     /// The weights, folded.
     pub fn fold(&self) -> Result<Vec<Option<Folded>>, Failure> {
-        let fold = |weights: &dyn Weights| self.network.fold(weights);
+        self.weights(|weights| self.network.fold(weights))
+    }
+
+    /// What `make` makes of the weights.
+    fn weights<T>(&self, make: impl Fn(&dyn Weights) -> sepconv::Result<T>) -> Result<T, Failure> {
         match &self.source {
-            Source::Hash => Ok(fold(&HashWeights)?),
-            Source::Embedded => Ok(fold(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
+            Source::Hash => Ok(make(&HashWeights)?),
+            Source::Embedded => Ok(make(&SafetensorsWeights::new(DIGITS_WEIGHTS)?)?),
             Source::File(path, map) => {
-                SafetensorsWeights::new(map).and_then(|weights| fold(&weights)).map_err(|error| match error {
+                SafetensorsWeights::new(map).and_then(|weights| make(&weights)).map_err(|error| match error {
                     Error::Weights { .. } | Error::OtherNetwork { .. } | Error::File { .. } => {
                         let hint = match self.is_backbone {
                             true => format!("\n  {}", self.headless()),

@@ -196,16 +196,15 @@ impl<'a> WeightFile<'a> {
     /// Whether the file has tensors of network `architecture`, but not its classifier: such weights are those of
     /// [`Network::backbone`].
     pub fn is_backbone(&self, architecture: Architecture) -> Result<bool> {
-        let Named { network, .. } = self.named(architecture)?;
-        let source = network.catalog().scheme(&self.tensor_names());
+        let Named { network, source, known, .. } = self.named(architecture)?;
         let classifier = network.catalog().classifier(source).into_iter().flatten();
         let has_one = classifier.into_iter().any(|names| self.own(&names).is_some());
-        Ok(!has_one && network.catalog().kernels_among(source, &self.tensor_names()) > 0)
+        Ok(!has_one && known > 0)
     }
 
     /// Whose names the tensors have.
     pub fn names_of(&self, architecture: Architecture) -> Result<TensorNames> {
-        Ok(self.named(architecture)?.network.catalog().scheme(&self.tensor_names()))
+        Ok(self.named(architecture)?.source)
     }
 
     /// `architecture` in the flavor whose names the tensors have.

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use once_cell::race::OnceBox;
 
 use super::config::{Architecture, Config, Flavor, LARGEST};
+use super::names::TensorNames;
 use super::net::{Built, Model};
 use super::renamed::{Catalog, Renamed, classifier};
 use super::{digits, effnet, mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception};
@@ -137,19 +138,25 @@ impl Network {
     /// The weights of every node from `source`, whatever it calls them. All that is wrong with the source is in one error,
     /// or, where its names are another network's, which one that is.
     pub fn fold(&self, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
-        fold(&self.graph, &Renamed::of(&self.catalog(), source)).map_err(|error| match error {
-            Error::Weights { problems, .. } => match self.another(&source.names()) {
-                Some(other) => Error::OtherNetwork { network: self.name.clone(), looks_like: other.as_str() },
-                None => Error::Weights { network: self.name.clone(), problems },
-            },
-            error => error,
-        })
+        fold(&self.graph, &Renamed::of(&self.catalog(), source)).map_err(|error| self.said(error, source))
     }
 
     /// The plan of the network with the weights of `source`, to be run on `parallel`. Errors as for [`fold`](Self::fold) and
     /// [`Plan::new`].
     pub fn plan(&self, source: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
-        Plan::from_folded(&self.graph, &self.fold(source)?, parallel, options)
+        let renamed = Renamed::of(&self.catalog(), source);
+        Plan::new(&self.graph, &renamed, parallel, options).map_err(|error| self.said(error, source))
+    }
+
+    /// What is wrong with `source`, of this network.
+    fn said(&self, error: Error, source: &dyn Weights) -> Error {
+        match error {
+            Error::Weights { problems, .. } => match self.another(&source.names()) {
+                Some(other) => Error::OtherNetwork { network: self.name.clone(), looks_like: other.as_str() },
+                None => Error::Weights { network: self.name.clone(), problems },
+            },
+            error => error,
+        }
     }
 
     /// The other network whose tensors `listed` rather are; none where no list says.
@@ -157,8 +164,7 @@ impl Network {
         if listed.is_empty() {
             return None;
         }
-        let catalog = self.catalog();
-        let known = catalog.kernels_among(catalog.scheme(listed), listed);
+        let (_, known) = self.catalog().scheme(listed);
         let other = network_of(listed).filter(|&(other, most)| other != self.architecture && most > known);
         other.map(|(other, _)| other)
     }
@@ -177,6 +183,8 @@ pub(super) fn network_of(listed: &[String]) -> Option<(Architecture, usize)> {
 pub(super) struct Named {
     pub flavor: Flavor,
     pub network: &'static Network,
+    /// Whose names those are.
+    pub source: TensorNames,
     /// How many of its kernels are among them.
     pub known: usize,
 }
@@ -201,9 +209,8 @@ fn published() -> Result<&'static [(Flavor, Network)]> {
 /// `architecture` in the first of its flavors under whose names the most kernels are among `listed`.
 pub(super) fn named(architecture: Architecture, listed: &[String]) -> Result<Named> {
     let count = |(flavor, network): &'static (Flavor, Network)| {
-        let catalog = network.catalog();
-        let known = catalog.kernels_among(catalog.scheme(listed), listed);
-        Named { flavor: *flavor, network, known }
+        let (source, known) = network.catalog().scheme(listed);
+        Named { flavor: *flavor, network, source, known }
     };
     let flavors = published()?.iter().filter(|(_, network)| network.architecture == architecture);
     // The first of equals.

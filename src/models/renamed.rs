@@ -50,19 +50,24 @@ impl<'a> Catalog<'a> {
         nodes.filter_map(move |node| Some((self.of(TensorNames::Torch, node)?, self.of(source, node)?, node)))
     }
 
-    /// How many of the graph's kernels are among `listed` under what `source` calls them.
-    pub fn kernels_among(&self, source: TensorNames, listed: &[String]) -> usize {
+    /// Whose names the tensors `listed` have, the source with the most of the graph's kernels among them, and how many those
+    /// are.
+    pub fn scheme(&self, listed: &[String]) -> (TensorNames, usize) {
         let listed: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
-        let nodes = self.graph.nodes().iter().filter(|node| node.weight_shape().is_some());
-        let kernels = nodes.filter_map(|node| self.of(source, node));
-        kernels.filter(|names| listed.contains(&*names.weights)).count()
-    }
-
-    /// Whose names the tensors `listed` have: the source with the most of the graph's tensors among them.
-    pub fn scheme(&self, listed: &[String]) -> TensorNames {
-        // The first of equals.
-        let best = TensorNames::ALL.into_iter().rev().max_by_key(|&source| self.kernels_among(source, listed));
-        best.unwrap_or(TensorNames::Torch)
+        let nodes = || self.graph.nodes().iter().filter(|node| node.weight_shape().is_some());
+        let mut best = (TensorNames::Torch, 0);
+        for source in TensorNames::ALL {
+            let kernels = nodes().filter_map(|node| self.of(source, node));
+            let known = kernels.filter(|names| listed.contains(&*names.weights)).count();
+            // The first of equals.
+            if known > best.1 {
+                best = (source, known);
+            }
+            if known == nodes().count() {
+                break;
+            }
+        }
+        best
     }
 
     /// What `source` calls the classifier's weights and its bias, in files of any version.
@@ -106,7 +111,7 @@ pub(super) struct Renamed<'a> {
 impl<'a> Renamed<'a> {
     pub fn of(catalog: &Catalog<'_>, source: &'a dyn Weights) -> Self {
         let listed = source.names();
-        let names = catalog.scheme(&listed);
+        let (names, _) = catalog.scheme(&listed);
         let present: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
         let (mut entries, mut unread) = (BTreeMap::new(), BTreeSet::new());
         for (ours, theirs, node) in catalog.pairs(names) {

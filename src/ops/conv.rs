@@ -97,10 +97,8 @@ impl Conv {
         let taps = window.taps();
         let depth = if outputs == 0 { 0 } else { taps * inputs };
         let tile = (kernel.nr(), kernel.lanes());
-        let panels = pack::panels(packing, tile, depth, 0..outputs, |row, output| {
-            let (tap, input) = (row / inputs, row % inputs);
-            (output * inputs + input) * taps + tap
-        })?;
+        // Inputs x taps become taps x inputs.
+        let panels = pack::panels(packing, tile, depth, 0..outputs, |index| index % taps * inputs + index / taps)?;
         Ok(Conv { kernel, params, panels })
     }
 

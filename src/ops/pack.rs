@@ -6,6 +6,7 @@ use super::part::expect_length;
 use crate::error::Result;
 use crate::tensor::buffer::Arena;
 use crate::tensor::stored::{Saved, Stored};
+use crate::tensor::transpose;
 
 /// What the arrays that an operator runs with are made of.
 pub(crate) enum Packing<'a> {
@@ -56,13 +57,14 @@ impl Panels {
     }
 }
 
-/// Packs the weights of `outputs` for `depth` inputs: `at(row, output)` is the index of a weight.
+/// Packs the weights of `outputs`, of which each has `depth` side by side; weight `index` of an output belongs into row
+/// `row(index)` of a panel.
 pub(super) fn panels(
     packing: &mut Packing<'_>,
     (nr, lanes): (usize, usize),
     depth: usize,
     outputs: Range<usize>,
-    at: impl Fn(usize, usize) -> usize,
+    row: impl Fn(usize) -> usize,
 ) -> Result<Panels> {
     let n = outputs.len();
     let padded = n.next_multiple_of(lanes);
@@ -71,17 +73,16 @@ pub(super) fn panels(
     // The bias first: the kernels' prefetches run on from the last panel into the next layer's first.
     let bias = packing.array(padded, |packed, _, bias| packed[..n].copy_from_slice(&bias[outputs.clone()]))?;
     let data = packing.array(depth.saturating_mul(padded), |data, weights, _| {
-        for first in (0..n).step_by(nr) {
-            let width = nr.min(padded - first);
-            let panel = &mut data[first / nr * stride..];
-            // Some rows at a time stay in the cache, while each column's weights are read one after the other.
-            for rows in (0..depth).step_by(64).map(|row| row..depth.min(row + 64)) {
-                for column in 0..width.min(n - first) {
-                    for row in rows.clone() {
-                        panel[row * width + column] = weights[at(row, outputs.start + first + column)];
-                    }
-                }
-            }
+        let weights = &weights[outputs.start * depth..outputs.end * depth];
+        for (panel, weights) in data.chunks_mut(stride.max(1)).zip(weights.chunks(stride.max(1))) {
+            let (width, columns) = (panel.len() / depth, weights.len() / depth);
+            let place = |index| {
+                let row = row(index);
+                assert!(row < depth, "row {row} of a panel, expected less than {depth}");
+                row * width
+            };
+            // SAFETY: the weights are `columns` x `depth`, the panel is `depth` x `width`, and `width` is no less than `columns`.
+            unsafe { transpose((columns, depth), (weights.as_ptr(), depth), panel.as_mut_ptr(), place) };
         }
     })?;
     Ok(Panels { data, bias, stride })

@@ -135,7 +135,7 @@ impl Pointwise {
         let depth = if outputs == 0 { 0 } else { inputs };
         let tile = (kernel.nr(), kernel.lanes());
         let groups = (0..params.groups).map(|group| group * outputs..(group + 1) * outputs);
-        let mut pack = |outputs| pack::panels(packing, tile, depth, outputs, |input, output| output * inputs + input);
+        let mut pack = |outputs| pack::panels(packing, tile, depth, outputs, |input| input);
         let panels = groups.map(&mut pack).collect::<Result<Vec<_>>>()?;
         Ok(Pointwise { kernel, params, group, panels })
     }

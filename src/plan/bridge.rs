@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::images::Bytes;
 use crate::math::fma;
-use crate::tensor::{Image, Layout};
+use crate::tensor::{Image, Layout, transpose};
 
 /// Where the elements of an image lie: as pixels, or as planes.
 #[derive(Debug, Clone, Copy)]
@@ -36,17 +36,26 @@ pub(super) fn form(image: Image, layout: &Layout, planes: bool) -> Form {
 }
 
 /// Copies as many rows as `rows` has, of images of `layout`'s width and channels, from where `from` is to where `to` is.
+/// One of the two has its channels side by side.
 ///
 /// # Safety
 /// Both must hold the rows; nothing else may use what is written meanwhile.
 pub(super) unsafe fn copy(from: Form, to: Form, rows: &Range<usize>, layout: &Layout) {
-    for (y, x) in (0..rows.len()).flat_map(|y| (0..layout.width).map(move |x| (y, x))) {
-        let (source, target) = (from.image.offset(y, x, 0).pointer, to.image.offset(y, x, 0).pointer);
-        for channel in 0..layout.channels {
-            // SAFETY: by this function's own contract.
-            unsafe {
-                let value = *source.wrapping_add(channel * from.channel_stride);
-                *target.wrapping_add(channel * to.channel_stride) = value;
+    let Layout { width, channels, .. } = *layout;
+    let tight = [from, to].iter().all(|form| form.image.row_stride == form.image.pixel_stride * width as isize);
+    // Rows without gaps are one row.
+    let (height, width) = if tight { (1, rows.len() * width) } else { (rows.len(), width) };
+    for y in 0..height {
+        let (source, target) = (from.image.offset(y, 0, 0).pointer, to.image.offset(y, 0, 0).pointer);
+        let (step, to_step) = (from.image.pixel_stride as usize, to.image.pixel_stride as usize);
+        // SAFETY: by this function's own contract.
+        unsafe {
+            match (from.channel_stride, to.channel_stride) {
+                (1, 1) => (0..width).for_each(|x| {
+                    source.wrapping_add(x * step).copy_to_nonoverlapping(target.wrapping_add(x * to_step), channels)
+                }),
+                (plane, 1) => transpose((channels, width), (source, plane), target, |x| x * to_step),
+                (_, plane) => transpose((width, channels), (source, step), target, |channel| channel * plane),
             }
         }
     }

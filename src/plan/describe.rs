@@ -8,7 +8,7 @@ use super::packed::Plan;
 use crate::graph::Node;
 use crate::tensor::Shape;
 
-/// What a plan does in one step.
+/// What a plan does in one step, with as many images as go through the network together.
 ///
 /// ```
 /// use sepconv::graph::{Builder, Layer};
@@ -42,7 +42,7 @@ pub struct Description<'a> {
     pub input: Shape,
     /// The shape of the output.
     pub output: Shape,
-    /// Multiply-accumulates of the whole batch.
+    /// Multiply-accumulates of the images that [go together](Plan::images_together).
     pub macs: u64,
     /// Bytes of input, output, residual and weights, each once.
     pub bytes: u64,

@@ -76,6 +76,16 @@ pub(super) struct Lowered {
     pub outputs: Vec<TensorId>,
 }
 
+impl Lowered {
+    /// The most elements of one image that an item reads and writes.
+    pub fn most_elements(&self) -> usize {
+        let length = |tensor: TensorId| self.shapes[tensor].len();
+        let of_item =
+            |item: &Item| item.reads().map(|read| length(read.tensor)).sum::<usize>() + length(item.output.tensor);
+        self.items.iter().map(of_item).max().unwrap_or(0)
+    }
+}
+
 /// The items of a graph while nodes are joined.
 struct Lowering<'a> {
     graph: &'a Graph,

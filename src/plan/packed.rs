@@ -1,5 +1,6 @@
 //! A plan: a graph's operators, packed, and the steps that run them.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,7 +21,7 @@ use crate::ops::{Packed, Packing, Site};
 use crate::parallel::Parallel;
 use crate::tensor::buffer::Arena;
 use crate::tensor::stored::Saved;
-use crate::weights::{Folded, Weights, fold};
+use crate::weights::{Folded, Unfolded, Weights, read};
 
 /// The most images a run, and the most threads.
 pub(super) const LARGEST: usize = 1 << 16;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub(super) shared: Arc<Shared>,
     pub(super) steps: Vec<Step>,
     pub(super) batch: usize,
+    /// Images that go through all the steps before the next ones do: a divisor of the batch.
+    pub(super) together: usize,
     /// Elements of a workspace, and the most that live at one time with the inputs.
     pub(super) workspace: usize,
     peak: usize,
@@ -69,7 +72,7 @@ pub(super) struct Shared {
     pub(super) graph: Graph,
     pub(super) lowered: Lowered,
     /// The operators of each item's stages.
-    pub(super) packed: Vec<Vec<Arc<dyn Packed>>>,
+    pub(super) packed: Vec<Operators>,
     pub(super) schedules: Schedules,
     pub(super) threads: usize,
     /// What the weights were packed for.
@@ -79,6 +82,8 @@ pub(super) struct Shared {
 
 /// Where the weights of a plan come from.
 pub(super) enum Source<'a> {
+    /// One entry a node, to be folded and packed, one after the other.
+    Read(&'a [Option<Unfolded<'a>>]),
     /// One entry a node, to be packed.
     Folded(&'a [Option<Folded>]),
     /// The arrays of a saved plan, and how many weights were flushed.
@@ -90,7 +95,7 @@ impl Plan {
     /// threads. It then runs on any other, too, to the same bits. An error where the weights do not fit, the ISA cannot run
     /// here, a layer has no kernel, or there is no room.
     pub fn new(graph: &Graph, weights: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
-        Self::from_folded(graph, &fold(graph, weights)?, parallel, options)
+        Self::fresh(graph, Source::Read(&read(graph, weights)?), parallel, options)
     }
 
     /// Builds the plan from weights that are folded already: one entry a node, as [`fold`](crate::weights::fold), which has
@@ -101,12 +106,16 @@ impl Plan {
         parallel: &dyn Parallel,
         options: Options,
     ) -> Result<Plan> {
-        let kernels = options.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
         if folded.len() != graph.nodes().len() {
             let expected = format!("one a node, {}", graph.nodes().len());
             return Err(Error::shape("folded weights", format!("{} entries", folded.len()), expected));
         }
-        let shared = Self::shared(graph.clone(), Source::Folded(folded), kernels, parallel.threads(), options)?;
+        Self::fresh(graph, Source::Folded(folded), parallel, options)
+    }
+
+    fn fresh(graph: &Graph, source: Source<'_>, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
+        let kernels = options.isa.map_or_else(Isa::selected, Ok)?.kernels()?;
+        let shared = Self::shared(graph.clone(), source, kernels, parallel.threads(), options)?;
         let batch = shared.options.batch;
         Self::compiled(shared, batch)
     }
@@ -124,11 +133,7 @@ impl Plan {
         let schedules = Schedules::new(&options, threads, Machine::this().blocking());
         let lowered = lower(&graph, options.observed, &schedules);
         let sites = Sites { graph: &graph, kernels, schedules: &schedules, batch: options.batch };
-        let flushed = match source {
-            Source::Folded(folded) => folded.iter().flatten().map(|folded| folded.flushed).sum(),
-            Source::Saved(_, flushed) => flushed,
-        };
-        let packed = sites.pack(&lowered.items, source)?;
+        let (packed, flushed) = sites.pack(&lowered.items, source)?;
         Ok(Arc::new(Shared { kernels, graph, lowered, packed, schedules, threads, options, flushed }))
     }
 
@@ -145,10 +150,11 @@ impl Plan {
         if shapes.into_iter().any(|length| length.is_none_or(|length| length > LARGEST_TENSOR)) {
             return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
         }
-        let compiler = Compiler { graph, lowered, schedules: *schedules, batch };
+        let together = if *observed { batch } else { schedules.images_together(batch, lowered.most_elements()) };
+        let compiler = Compiler { graph, lowered, schedules: *schedules, batch: together };
         let items = &lowered.items;
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
-        let memory = lay_out(graph, lowered, &scratch, batch, (*observed, *staged))?;
+        let memory = lay_out(graph, lowered, &scratch, together, (*observed, *staged))?;
         let mut steps = if *staged { compiler.stage(&memory) } else { Vec::new() };
         for (index, (item, packed)) in items.iter().zip(packed).enumerate() {
             steps.extend(compiler.steps(item, index, packed, &memory)?);
@@ -157,7 +163,7 @@ impl Plan {
             steps.extend(compiler.deliver(&memory));
         }
         let (workspace, peak) = (memory.workspace, memory.peak);
-        Ok(Plan { shared, steps, batch, workspace, peak })
+        Ok(Plan { shared, steps, batch, together, workspace, peak })
     }
 
     /// The graph.
@@ -173,6 +179,12 @@ impl Plan {
     /// Images a run.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// Images that go through the network together, before the next ones do: as many as the caches have room for, and a divisor
+    /// of the batch.
+    pub fn images_together(&self) -> usize {
+        self.together
     }
 
     /// Threads that the work is cut for: no step has more tasks.
@@ -237,6 +249,14 @@ pub(super) fn check_batch(batch: usize) -> Result<()> {
     }
 }
 
+/// The operators of one item's stages.
+type Operators = Vec<Arc<dyn Packed>>;
+
+/// What `pack` makes of each stage of `items`.
+fn each_stage(items: &[Item], mut pack: impl FnMut(&Stage) -> Result<Arc<dyn Packed>>) -> Result<Vec<Operators>> {
+    items.iter().map(|item| item.stages.iter().map(&mut pack).collect()).collect()
+}
+
 /// Where the operators of a plan will run.
 struct Sites<'a> {
     graph: &'a Graph,
@@ -246,37 +266,47 @@ struct Sites<'a> {
 }
 
 impl Sites<'_> {
-    /// The operators of every item's stages, their weights side by side in the order in which they will be read.
-    fn pack(&self, items: &[Item], source: Source<'_>) -> Result<Vec<Vec<Arc<dyn Packed>>>> {
-        let pack_items = |pack: &mut dyn FnMut(&Stage) -> Result<Arc<dyn Packed>>| {
-            items.iter().map(|item| item.stages.iter().map(&mut *pack).collect()).collect()
-        };
+    /// The operators of every item's stages, their weights side by side in the order in which they will be read, and how
+    /// many weights were flushed.
+    fn pack(&self, items: &[Item], source: Source<'_>) -> Result<(Vec<Operators>, usize)> {
         match source {
-            Source::Folded(folded) => {
-                // The packed weights are padded to whole vectors.
-                let weights = folded.iter().flatten().map(|folded| folded.weights.len() + folded.bias.len()).sum();
-                let mut arena = Arena::new(weights / 16 * 17).map_err(|_| Error::memory("packed weights", weights))?;
-                pack_items(&mut |stage| {
-                    let (weights, bias) = self.weights_of(stage.node, folded)?;
-                    self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })
-                })
+            Source::Read(nodes) => {
+                let elements = nodes.iter().flatten().map(Unfolded::elements).sum();
+                let folded = |node: &Unfolded<'_>| node.folded().map(Cow::Owned);
+                self.pack_fresh(items, elements, |node| nodes[node].as_ref().map(folded).transpose())
             }
-            Source::Saved(mut saved, _) => {
-                let packed = pack_items(&mut |stage| self.operator(stage, Packing::Saved(&mut saved)))?;
+            Source::Folded(nodes) => {
+                let elements = nodes.iter().flatten().map(|node| node.weights.len() + node.bias.len()).sum();
+                self.pack_fresh(items, elements, |node| Ok(nodes[node].as_ref().map(Cow::Borrowed)))
+            }
+            Source::Saved(mut saved, flushed) => {
+                let packed = each_stage(items, |stage| self.operator(stage, Packing::Saved(&mut saved)))?;
                 saved.end()?;
-                Ok(packed)
+                Ok((packed, flushed))
             }
         }
     }
 
-    /// Weights and biases of a node; none where it has none.
-    fn weights_of<'b>(&self, node: usize, folded: &'b [Option<Folded>]) -> Result<(&'b [f32], &'b [f32])> {
-        let (of, folded) = (&self.graph.nodes()[node], folded.get(node).and_then(Option::as_ref));
-        match (of.parameters(), folded) {
-            (None, _) => Ok((&[], &[])),
-            (Some(_), Some(folded)) => Ok((&folded.weights, &folded.bias)),
-            (Some(_), None) => Err(Error::node(of.name(), "folded weights", "none", "those of `weights::fold`")),
-        }
+    /// As [`pack`](Self::pack), with the parameters that `folded` gives for the index of a node, `elements` in all.
+    fn pack_fresh<'b>(
+        &self,
+        items: &[Item],
+        elements: usize,
+        folded: impl Fn(usize) -> Result<Option<Cow<'b, Folded>>>,
+    ) -> Result<(Vec<Operators>, usize)> {
+        // The packed weights are padded to whole vectors.
+        let mut arena = Arena::new(elements / 16 * 17).map_err(|_| Error::memory("packed weights", elements))?;
+        let mut flushed = 0;
+        let packed = each_stage(items, |stage| {
+            let (node, folded) = (&self.graph.nodes()[stage.node], folded(stage.node)?);
+            if node.parameters().is_some() && folded.is_none() {
+                return Err(Error::node(node.name(), "folded weights", "none", "those of `weights::fold`"));
+            }
+            flushed += folded.as_ref().map_or(0, |folded| folded.flushed);
+            let (weights, bias) = folded.as_ref().map_or((&[][..], &[][..]), |of| (&of.weights[..], &of.bias[..]));
+            self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })
+        })?;
+        Ok((packed, flushed))
     }
 
     /// The operator of a stage.

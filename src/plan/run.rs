@@ -1,6 +1,7 @@
 //! Runs a plan: walks its steps, and resolves the addresses of their calls.
 
 use alloc::vec::Vec;
+use core::iter;
 
 use super::bridge::{Form, copy, form, widen};
 use super::images::{Bytes, Expected, Inputs, Outputs};
@@ -53,7 +54,8 @@ use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 pub trait Observer: Send {
-    /// Is called with the index of each step, in the order of [`Plan::describe`], and its work. A step whose work this does
+    /// Is called with the index of each step, in the order of [`Plan::describe`], and its work; for a plan of more images
+    /// than [go through the network together](Plan::images_together), again for the next ones. A step whose work this does
     /// not call is run afterwards; none runs twice.
     fn step(&mut self, index: usize, work: &mut dyn FnMut()) {
         let _ = index;
@@ -71,10 +73,13 @@ pub trait Observer: Send {
 /// Looks at nothing.
 impl Observer for () {}
 
-/// The memory of one run.
+/// The memory of some images of a run.
+#[derive(Clone, Copy)]
 struct Memory<'a> {
     inputs: Given<'a>,
     outputs: &'a [BatchMut<'a>],
+    /// The first of the images in the caller's batches.
+    first: usize,
     workspace: *mut f32,
 }
 
@@ -91,7 +96,12 @@ unsafe impl Sync for Memory<'_> {}
 unsafe impl Send for Memory<'_> {}
 
 impl Memory<'_> {
-    /// The image at `address` for image `image` of the batch.
+    /// The memory of the images from `first` on.
+    fn from(self, first: usize) -> Self {
+        Memory { first, ..self }
+    }
+
+    /// The image at `address` for image `image` of those that go together.
     fn resolve(&self, address: &Address, image: usize) -> Image {
         match *address {
             Address::Workspace { offset, pixel_stride, row_stride, image_stride } => Image {
@@ -102,16 +112,29 @@ impl Memory<'_> {
             Address::Input(external) => match self.inputs {
                 Given::Batches(batches) => {
                     let batch = &batches[external.index];
-                    of_caller(batch.image(), batch.stride(), external, image)
+                    self.of_caller(batch.image(), batch.stride(), external, image)
                 }
                 // A plan that takes bytes has them staged, and no such address.
                 Given::Bytes(_) => Image::NONE,
             },
             Address::Output(external) => {
                 let batch = &self.outputs[external.index];
-                of_caller(batch.image(), batch.stride(), external, image)
+                self.of_caller(batch.image(), batch.stride(), external, image)
             }
         }
+    }
+
+    /// The image at `external` for image `image` of those that go together, in a batch whose images are `stride` apart, the
+    /// first at `batch`.
+    fn of_caller(&self, batch: Image, stride: usize, external: External, image: usize) -> Image {
+        let External { row, channel, images_as_rows, .. } = external;
+        let first = Image { pointer: batch.pointer.wrapping_add(self.first * stride), ..batch };
+        if images_as_rows {
+            // Of one pixel each: a row, or a pixel, further on is an image further on.
+            let stride = stride as isize;
+            return Image { pixel_stride: stride, row_stride: stride, ..first }.offset(row, 0, channel);
+        }
+        Image { pointer: first.pointer.wrapping_add(image * stride), ..first }.offset(row, 0, channel)
     }
 
     /// Does what task `task` of `step` does.
@@ -158,13 +181,13 @@ impl Memory<'_> {
                             let from =
                                 form(batches[*input].image(), &batches[*input].layout(), batches[*input].is_planes());
                             copy(
-                                from.of_image(image, batches[*input].stride(), rows.start),
+                                from.of_image(self.first + image, batches[*input].stride(), rows.start),
                                 Form::pixels(to),
                                 rows,
                                 &layout,
                             );
                         }
-                        Given::Bytes(bytes) => widen(&bytes[*input], image, rows, to, &layout),
+                        Given::Bytes(bytes) => widen(&bytes[*input], self.first + image, rows, to, &layout),
                     }
                 }
             }
@@ -172,21 +195,11 @@ impl Memory<'_> {
                 let (from, layout, batch) = (self.resolve(from, image), step.input.layout, &self.outputs[*output]);
                 let to = form(batch.image(), &batch.layout(), batch.is_planes());
                 // SAFETY: by this function's own contract; the output has the shape of the step's place (`Expected`).
-                unsafe { copy(Form::pixels(from), to.of_image(image, batch.stride(), rows.start), rows, &layout) };
+                let to = to.of_image(self.first + image, batch.stride(), rows.start);
+                unsafe { copy(Form::pixels(from), to, rows, &layout) };
             }
         }
     }
-}
-
-/// The image at `external` for image `image` of the images that begin with `first`, `stride` apart.
-fn of_caller(first: Image, stride: usize, external: External, image: usize) -> Image {
-    let External { row, channel, images_as_rows, .. } = external;
-    if images_as_rows {
-        // Of one pixel each: a row, or a pixel, further on is an image further on.
-        let stride = stride as isize;
-        return Image { pixel_stride: stride, row_stride: stride, ..first }.offset(row, 0, channel);
-    }
-    Image { pointer: first.pointer.wrapping_add(image * stride), ..first }.offset(row, 0, channel)
 }
 
 impl Plan {
@@ -235,13 +248,17 @@ impl Plan {
             }
         };
         let workspace = workspace.elements(self.workspace)?.as_mut_ptr();
-        self.walk(parallel, &Memory { inputs, outputs, workspace }, observer)
+        self.walk(parallel, Memory { inputs, outputs, first: 0, workspace }, observer)
     }
 
-    fn walk(&self, parallel: &dyn Parallel, memory: &Memory<'_>, observer: &mut dyn Observer) -> Result<()> {
+    fn walk(&self, parallel: &dyn Parallel, memory: Memory<'_>, observer: &mut dyn Observer) -> Result<()> {
         let mut result = Ok(());
         parallel.enter(self.threads(), &mut || {
-            for (index, step) in self.steps.iter().enumerate() {
+            let firsts = (0..self.batch).step_by(self.together);
+            for (first, (index, step)) in
+                firsts.flat_map(|first| iter::repeat(first).zip(self.steps.iter().enumerate()))
+            {
+                let memory = &memory.from(first);
                 let mut ran = false;
                 let mut work = || {
                     if !core::mem::replace(&mut ran, true) {

@@ -7,6 +7,7 @@ mod image;
 mod layout;
 mod shape;
 pub(crate) mod stored;
+mod transpose;
 mod view;
 mod window;
 
@@ -16,5 +17,6 @@ pub use clamp::Clamp;
 pub(crate) use image::Image;
 pub use layout::Layout;
 pub use shape::Shape;
+pub(crate) use transpose::transpose;
 pub use view::{View, ViewMut};
 pub use window::{Padding, Window};

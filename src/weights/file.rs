@@ -7,7 +7,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::tensor::{TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::source::Weights;
 use crate::error::{Error, Result};
@@ -45,11 +46,17 @@ impl core::fmt::Debug for SafetensorsWeights<'_> {
 impl<'a> SafetensorsWeights<'a> {
     /// Reads the header of `file`; the data stay where they are. An error where it is no safetensors file.
     pub fn new(file: &'a [u8]) -> Result<Self> {
-        let error = |why: &dyn core::fmt::Display| Error::File { why: why.to_string() };
-        let (_, metadata) = SafeTensors::read_metadata(file).map_err(|why| error(&why))?;
-        let tensors = SafeTensors::deserialize(file).map_err(|why| error(&why))?;
+        let error = |why: SafeTensorError| Error::File { why: why.to_string() };
+        let (header, metadata) = SafeTensors::read_metadata(file).map_err(error)?;
+        // Behind the header's length, eight bytes, and the header; the offsets were checked with it.
+        let data = &file[8 + header..];
+        let view = |(name, info): (String, &TensorInfo)| {
+            let (start, end) = info.data_offsets;
+            Ok((name, TensorView::new(info.dtype, info.shape.clone(), &data[start..end])?))
+        };
+        let tensors = metadata.tensors().into_iter().map(view).collect::<Result<_, _>>().map_err(error)?;
         let metadata = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(SafetensorsWeights { tensors: tensors.tensors().into_iter().collect(), metadata })
+        Ok(SafetensorsWeights { tensors, metadata })
     }
 
     /// The `__metadata__` entry `key`.
@@ -93,7 +100,7 @@ impl Weights for SafetensorsWeights<'_> {
             Dtype::BF16 => owned(data.len() / 2, &mut halves().map(|bytes| bf16::from_le_bytes(bytes).to_f32()))?,
             other => return Err(format!("type {other:?}, expected F32, F16 or BF16")),
         };
-        match values.iter().position(|value| !value.is_finite()) {
+        match not_finite(&values) {
             Some(at) => Err(format!("element {at} is {}, expected a finite number", values[at])),
             None => Ok(values),
         }
@@ -102,6 +109,15 @@ impl Weights for SafetensorsWeights<'_> {
     fn names(&self) -> Vec<String> {
         self.tensor_names()
     }
+}
+
+/// The first of `values` that is infinite or no number.
+fn not_finite(values: &[f32]) -> Option<usize> {
+    // Some at a time without a way out, which compilers make vectors of.
+    const SOME: usize = 1024;
+    let all_finite = |some: &[f32]| some.iter().fold(true, |all, value| all & value.is_finite());
+    let chunk = values.chunks(SOME).position(|some| !all_finite(some))? * SOME;
+    values[chunk..].iter().position(|value| !value.is_finite()).map(|at| chunk + at)
 }
 
 /// Whether a tensor of shape `got` can be read as `expected`: a classifier may be kept as a 1x1 convolution.

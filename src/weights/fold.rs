@@ -49,15 +49,11 @@ impl Folded {
             let expected = format!("a multiple of {} outputs, at least one", scale_shift.len());
             return Err(Error::shape("weights", format!("{} elements", weights.len()), expected));
         }
-        let (mut folded, mut flushed) = (room("folded weights", weights.len())?, 0);
+        let mut folded = room("folded weights", weights.len())?;
         let per_output = weights.len() / scale_shift.len();
+        let mut flushed = 0;
         for (weights, &(scale, _)) in weights.chunks_exact(per_output.max(1)).zip(scale_shift) {
-            folded.extend(weights.iter().map(|&weight| {
-                let folded = (f64::from(weight) * scale) as f32;
-                let subnormal = folded.is_subnormal();
-                flushed += usize::from(subnormal);
-                if subnormal { 0.0 } else { folded }
-            }));
+            flushed += extend_scaled(&mut folded, weights, scale);
         }
         let bias = scale_shift.iter().map(|&(_, shift)| shift as f32);
         let bias = collect("folded biases", scale_shift.len(), bias)?;
@@ -98,6 +94,19 @@ impl Folded {
     }
 }
 
+/// Adds `weights` times `scale` to `folded`, those below 2^-126 flushed to +0; how many those are.
+fn extend_scaled(folded: &mut Vec<f32>, weights: &[f32], scale: f64) -> usize {
+    let first = folded.len();
+    folded.extend(weights.iter().map(|&weight| (f64::from(weight) * scale) as f32));
+    // Few outputs have any, and a loop without a way out becomes one of vectors.
+    let added = &mut folded[first..];
+    if !added.iter().fold(false, |any, weight| any | weight.is_subnormal()) {
+        return 0;
+    }
+    let subnormal = added.iter_mut().filter(|weight| weight.is_subnormal());
+    subnormal.map(|weight| *weight = 0.0).count()
+}
+
 /// Weights that are outputs x rows x columns x inputs, as outputs x inputs x rows x columns.
 fn inputs_first(weights: &[f32], [_, inputs, height, width]: [usize; 4]) -> Result<Vec<f32>> {
     let taps = height * width;
@@ -133,16 +142,52 @@ const IGNORED: &str = "num_batches_tracked";
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> {
+    let folded = |node: Option<Unfolded<'_>>| node.map(|node| node.folded()).transpose();
+    read(graph, source)?.into_iter().map(folded).collect()
+}
+
+/// The parameters of one node as the source has them.
+pub(crate) struct Unfolded<'a> {
+    node: &'a Node,
+    weights: Cow<'a, [f32]>,
+    /// A factor and a summand an output.
+    scale_shift: Vec<(f64, f64)>,
+}
+
+impl Unfolded<'_> {
+    /// Weights and biases.
+    pub fn elements(&self) -> usize {
+        self.weights.len() + self.scale_shift.len()
+    }
+
+    pub fn folded(&self) -> Result<Folded> {
+        let node = self.node;
+        let mut folded = Folded::new(&self.weights, &self.scale_shift).map_err(|error| error.of_node(node.name()))?;
+        if let (true, Some(all)) = (node.operator.inputs_are_last(), node.operator.weights(node.input())) {
+            folded.weights = inputs_first(&folded.weights, all)?;
+        }
+        if let Some(order) = &node.order {
+            folded = folded.ordered(node, order)?;
+        }
+        if let Some(order) = &node.output_order {
+            folded = folded.with_outputs_in(order)?;
+        }
+        Ok(folded)
+    }
+}
+
+/// The parameters of every node; `None` for nodes without weights. All that is wrong with the source is in one error.
+pub(crate) fn read<'a>(graph: &'a Graph, source: &'a dyn Weights) -> Result<Vec<Option<Unfolded<'a>>>> {
     let names = source.names().into_iter().collect();
     let mut reader = Reader { source, names, used: BTreeSet::new(), problems: Vec::new() };
-    let folded = graph.nodes().iter().map(|node| reader.node(node)).collect::<Result<_>>()?;
+    let nodes = graph.nodes().iter().map(|node| reader.node(node)).collect::<Result<_>>()?;
     let mut unread: Vec<&String> = reader.names.difference(&reader.used).collect();
     unread.retain(|name| !name.ends_with(IGNORED) && !source.may_stay_unread(name));
     unread.sort();
     let unread = unread.into_iter().map(|name| format!("{}: unexpected, no node reads it", source.label(name)));
     reader.problems.extend(unread);
     match reader.problems.is_empty() {
-        true => Ok(folded),
+        true => Ok(nodes),
         false => Err(Error::Weights { network: "the graph".into(), problems: reader.problems }),
     }
 }
@@ -182,8 +227,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The node's weights, or `None` where it has none or something is wrong with them; an error where there is no room.
-    fn node(&mut self, node: &'a Node) -> Result<Option<Folded>> {
+    /// The node's parameters, or `None` where it has none or something is wrong with them; an error where there is no room.
+    fn node(&mut self, node: &'a Node) -> Result<Option<Unfolded<'a>>> {
         let (Some(all), Some(parameters)) = (node.operator.weights(node.input()), node.parameters()) else {
             return Ok(None);
         };
@@ -205,17 +250,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let mut folded = Folded::new(&weights, &scale_shift).map_err(|error| error.of_node(node.name()))?;
-        if node.operator.inputs_are_last() {
-            folded.weights = inputs_first(&folded.weights, all)?;
-        }
-        if let Some(order) = &node.order {
-            folded = folded.ordered(node, order)?;
-        }
-        if let Some(order) = &node.output_order {
-            folded = folded.with_outputs_in(order)?;
-        }
-        Ok(Some(folded))
+        Ok(Some(Unfolded { node, weights, scale_shift }))
     }
 
     /// The tensors of `parameters`, whose weights have this shape; `None` where something is wrong with them. Every tensor

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use sepconv::graph::{Builder, Flatten, Layer, Node, Tensor, Tensors};
 use sepconv::parallel::Serial;
 use sepconv::weights::{HashWeights, Weights};
-use sepconv::{Batch, BatchMut, Bytes, Clamp, Fusion, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace};
+use sepconv::{
+    Batch, BatchMut, Bytes, Clamp, Fusion, Inputs, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace,
+};
 
 use super::common::*;
 use super::{Backwards, CANARY, check, check_with, images, residual, run, two_inputs, wanted};
@@ -90,6 +92,66 @@ fn with_batch_is_a_plan_for_that_batch() {
             assert_eq!(run(&first, &parallel, &joined(2), true), before, "the plan stays as it was");
         }
     }
+}
+
+/// Images that are too many for the caches go through the network some at a time: with the bits of each by itself, in every form
+/// that inputs and outputs have.
+#[test]
+fn a_large_batch_goes_in_parts() {
+    let shape = Shape::new(256, 256, 8);
+    let mut net = Builder::new();
+    let image = net.input("image", shape).unwrap();
+    let narrow = net.pointwise("narrow", image, 4, Layer::named("narrow")).unwrap();
+    let means = net.global_average_pool("means", narrow).unwrap();
+    let logits = net.pointwise("logits", means, 5, Layer::named("logits")).unwrap();
+    let graph = net.build(&[narrow, logits]).unwrap();
+    let bytes: Vec<u8> = (0..6 * shape.len()).map(|at| (at * at % 251) as u8).collect();
+    let (scale, offset) = ([0.5; 8], [-1.0; 8]);
+    let images: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) * 0.5 - 1.0).collect();
+    let (narrow, logits) = (Shape { channels: 4, ..shape }, Shape::new(1, 1, 5));
+    let built = |batch, staged| {
+        let options = Options { batch, staged, ..Options::default() };
+        Plan::new(&graph, &HashWeights, &Backwards(2), options).unwrap()
+    };
+    let run = |plan: &Plan, inputs: Inputs<'_>, planes: bool| {
+        let batch = plan.batch();
+        let (mut features, mut classes) = (vec![f32::NAN; batch * narrow.len()], vec![f32::NAN; batch * logits.len()]);
+        let form = if planes { BatchMut::planes } else { BatchMut::tight };
+        let outputs = &mut [form(&mut features, batch, narrow).unwrap(), form(&mut classes, batch, logits).unwrap()];
+        plan.run(&Backwards(2), &mut plan.workspace().unwrap(), inputs, &mut *outputs).unwrap();
+        (features, classes)
+    };
+    let alone = built(1, false);
+    let each: Vec<_> = images.chunks(shape.len()).map(|image| run(&alone, image.into(), false)).collect();
+    for (batch, together) in [(6, 2), (5, 1), (3, 1), (2, 2)] {
+        let plan = built(batch, false);
+        assert_eq!((plan.batch(), plan.images_together()), (batch, together));
+        assert_eq!(plan.workspace_len(), built(together, false).workspace_len());
+        let input = &images[..batch * shape.len()];
+        let (features, classes) = run(&plan, input.into(), false);
+        let (of_features, of_classes) = (features.chunks(narrow.len()), classes.chunks(logits.len()));
+        for ((features, classes), each) in of_features.zip(of_classes).zip(&each) {
+            assert_eq!((features, classes), (&each.0[..], &each.1[..]), "{batch} images");
+        }
+        let staged = built(batch, true);
+        assert_eq!(staged.images_together(), together);
+        assert_eq!(run(&staged, input.into(), false), (features.clone(), classes.clone()));
+        let of_bytes = Bytes { data: &bytes[..input.len()], scale: &scale, offset: &offset };
+        assert_eq!(run(&staged, Inputs::Bytes(&[of_bytes]), false), (features.clone(), classes.clone()));
+        let transposed = |images: &[f32], (rows, columns): (usize, usize)| -> Vec<f32> {
+            let image = |image: &[f32]| -> Vec<f32> {
+                (0..rows * columns).map(|at| image[at % rows * columns + at / rows]).collect()
+            };
+            images.chunks(rows * columns).flat_map(image).collect()
+        };
+        let planes = transposed(input, (shape.pixels(), shape.channels));
+        let planes = Batch::planes(&planes, batch, shape).unwrap();
+        let features = transposed(&features, (narrow.pixels(), narrow.channels));
+        assert_eq!(run(&staged, Inputs::Batches(&[planes]), true), (features, classes));
+    }
+    // Who looks on sees all images of a node at once.
+    let options = Options { batch: 6, observed: true, ..Options::default() };
+    assert_eq!(Plan::new(&graph, &HashWeights, &Serial, options).unwrap().images_together(), 6);
 }
 
 /// At any address, with any contents, of at least the length that the plan says.

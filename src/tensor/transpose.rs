@@ -1,0 +1,112 @@
+//! Matrices with their rows and columns exchanged, four by four.
+
+use core::array;
+
+use super::buffer::LINE;
+
+/// So many elements before a row is read there, its cache line is asked for: a processor sees no pattern in rows that each
+/// give one line in turn.
+const AHEAD: usize = 6 * LINE;
+
+/// Exchanges rows and columns of `rows` x `columns` elements: element `column` of row `row`, which begins `row * stride` after
+/// `from`, goes to `place(column) + row` after `to`.
+///
+/// # Safety
+/// Every element must be readable where it comes from and writable where it goes to, and the two share no memory.
+pub(crate) unsafe fn transpose(
+    (rows, columns): (usize, usize),
+    (from, stride): (*const f32, usize),
+    to: *mut f32,
+    place: impl Fn(usize) -> usize,
+) {
+    let whole = |size: usize| size - size % 4;
+    // A cache line of some rows at a time.
+    for line in (0..whole(columns)).step_by(LINE) {
+        for row in (0..whole(rows)).step_by(4) {
+            (row..row + 4).for_each(|row| prefetch(from.wrapping_add(row * stride + line + AHEAD)));
+            for column in (line..whole(columns).min(line + LINE)).step_by(4) {
+                // SAFETY: by this function's own contract.
+                unsafe {
+                    let block = array::from_fn(|of| from.add((row + of) * stride + column).cast::<[f32; 4]>().read());
+                    for (of, run) in transposed(block).into_iter().enumerate() {
+                        to.add(place(column + of) + row).cast::<[f32; 4]>().write(run);
+                    }
+                }
+            }
+        }
+    }
+    for column in 0..columns {
+        let first = if column < whole(columns) { whole(rows) } else { 0 };
+        for row in first..rows {
+            // SAFETY: by this function's own contract.
+            unsafe { to.add(place(column) + row).write(from.add(row * stride + column).read()) };
+        }
+    }
+}
+
+/// Four rows as four columns.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+#[inline(always)]
+fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use core::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let [a, b, c, d]: [__m128; 4] = bytemuck::cast(rows);
+    // SAFETY: every x86-64 processor of this target has SSE.
+    let columns = unsafe {
+        let (low_ab, low_cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (high_ab, high_cd) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        [
+            _mm_movelh_ps(low_ab, low_cd),
+            _mm_movehl_ps(low_cd, low_ab),
+            _mm_movelh_ps(high_ab, high_cd),
+            _mm_movehl_ps(high_cd, high_ab),
+        ]
+    };
+    bytemuck::cast(columns)
+}
+
+/// Four rows as four columns.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+#[inline(always)]
+fn transposed(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    array::from_fn(|column| array::from_fn(|row| rows[row][column]))
+}
+
+/// Asks for the cache line at `address`, wherever that is.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse", not(miri)))]
+    // SAFETY: every x86-64 processor of this target has SSE, and a prefetch of any address is well.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse", not(miri))))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn every_size_is_transposed_and_nothing_else_is_written() {
+        for (rows, columns) in
+            (0..10).flat_map(|rows| [0, 1, 2, 3, 4, 5, 15, 16, 17, 23].map(|columns| (rows, columns)))
+        {
+            let (stride, to_stride) = (columns + 3, rows + 2);
+            let from: Vec<f32> = (0..rows * stride).map(|index| index as f32).collect();
+            let mut to = vec![-1.0; columns * to_stride];
+            // The columns the other way round.
+            let place = |column: usize| (columns - 1 - column) * to_stride;
+            // SAFETY: both hold every element.
+            unsafe { transpose((rows, columns), (from.as_ptr(), stride), to.as_mut_ptr(), place) };
+            for (index, &value) in to.iter().enumerate() {
+                let (column, row) = (columns - 1 - index / to_stride, index % to_stride);
+                let expected = if row < rows { from[row * stride + column] } else { -1.0 };
+                assert_eq!(value, expected, "{rows} x {columns}, row {row}, column {column}");
+            }
+        }
+    }
+}
