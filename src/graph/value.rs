@@ -73,8 +73,8 @@ impl Value {
         for slice in order.chunks_mut((channels.len() / groups.max(1)).max(1)) {
             slice.sort_by_key(|&channel| channels[channel]);
         }
-        let stands = order.iter().enumerate().all(|(at, &channel)| at == channel);
-        (!stands).then_some(order)
+        // Those that stand in as few runs already stay as they are.
+        (self.runs_in(Some(&order)).len() < self.runs.len()).then_some(order)
     }
 
     /// The runs of the channels in `order`.
