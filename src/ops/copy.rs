@@ -1,7 +1,6 @@
 //! Channels copied from one image to another: what a concatenation or a shuffle leaves to do.
 
 use alloc::vec::Vec;
-use core::array;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -32,8 +31,8 @@ pub(crate) struct Copy {
 /// The first channels of pieces, of the input and of the output.
 type Pieces = Vec<(usize, usize)>;
 
-/// Pixels that are copied together, so that a piece is looked up once for them.
-const AT_ONCE: usize = 4;
+/// Pixels that are copied together, one piece after the other.
+const AT_ONCE: usize = 32;
 
 impl Copy {
     /// `runs` in the order of their outputs. Where `whole`, they are all channels of the output.
@@ -75,70 +74,49 @@ impl Packed for Copy {
     }
 
     unsafe fn run(&self, call: &Call) {
-        struct Pixels<'a>(&'a Copy, &'a Call);
-        impl WithSimd for Pixels<'_> {
+        struct Rows<'a>(&'a Copy, &'a Call);
+        impl WithSimd for Rows<'_> {
             type Output = ();
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) {
-                let Pixels(copy, call) = self;
+                let Rows(copy, call) = self;
                 let (height, width) = call.output_size;
-                for y in 0..height {
-                    let mut x = 0;
-                    while x < width {
-                        let (from, to) = (call.input.offset(y, x, 0), call.output.offset(y, x, 0));
-                        // SAFETY: by the contract of the function around both images hold the pixels and the runs.
-                        unsafe {
-                            if width - x >= AT_ONCE {
-                                copy.block::<S, AT_ONCE>(&from, &to);
-                                x += AT_ONCE;
-                            } else {
-                                copy.block::<S, 1>(&from, &to);
-                                x += 1;
-                            }
-                        }
+                let tight = |image: &Image| image.row_stride == image.pixel_stride * width as isize;
+                // Rows without gaps are one row.
+                let (height, width) =
+                    if tight(&call.input) && tight(&call.output) { (1, height * width) } else { (height, width) };
+                for (y, x) in (0..height).flat_map(|y| (0..width).step_by(AT_ONCE).map(move |x| (y, x))) {
+                    let pixels = AT_ONCE.min(width - x);
+                    let [from, to] = [&call.input, &call.output].map(|image| image.offset(y, x, 0));
+                    // SAFETY: by the contract of the function around both images hold the pixels and the runs, and share no
+                    // memory.
+                    unsafe {
+                        pieces::<8>(&copy.eights, &from, &to, pixels);
+                        pieces::<4>(&copy.fours, &from, &to, pixels);
+                        pieces::<2>(&copy.twos, &from, &to, pixels);
+                        pieces::<1>(&copy.ones, &from, &to, pixels);
                     }
                 }
             }
         }
-        Arch::new().dispatch(Pixels(self, call));
+        Arch::new().dispatch(Rows(self, call));
     }
 }
 
-impl Copy {
-    /// Copies `PIXELS` pixels, piece by piece.
-    ///
-    /// # Safety
-    /// They must be there in both images, with all channels of the runs.
-    #[inline(always)]
-    unsafe fn block<S: Simd, const PIXELS: usize>(&self, input: &Image, output: &Image) {
-        let pixels: [_; PIXELS] = array::from_fn(|pixel| {
-            (input.offset(0, pixel, 0).pointer.cast_const(), output.offset(0, pixel, 0).pointer)
-        });
-        // SAFETY: by this function's own contract: every piece lies inside its run.
-        unsafe {
-            if S::F32_LANES == 8 {
-                copy::<S::f32s, PIXELS>(&self.eights, &pixels);
-            } else {
-                copy::<[f32; 8], PIXELS>(&self.eights, &pixels);
-            }
-            copy::<[f32; 4], PIXELS>(&self.fours, &pixels);
-            copy::<[f32; 2], PIXELS>(&self.twos, &pixels);
-            copy::<f32, PIXELS>(&self.ones, &pixels);
-        }
-    }
-}
-
-/// Copies `pieces` of a `V` each, from and to each of the pixels.
+/// Copies `all` pieces of `CHANNELS` of so many pixels that begin at `from`, each to the same pixel after `to`.
 ///
 /// # Safety
-/// They must be readable and writable.
+/// They must be readable and writable, and the images share no memory.
 #[inline(always)]
-unsafe fn copy<V, const PIXELS: usize>(pieces: &Pieces, pixels: &[(*const f32, *mut f32); PIXELS]) {
-    for &(first, target) in pieces {
-        for (from, to) in pixels {
+unsafe fn pieces<const CHANNELS: usize>(all: &Pieces, from: &Image, to: &Image, pixels: usize) {
+    for &(first, target) in all {
+        let (mut source, mut place) = (from.pointer.wrapping_add(first), to.pointer.wrapping_add(target));
+        for _ in 0..pixels {
             // SAFETY: by this function's own contract.
-            unsafe { to.add(target).cast::<V>().write_unaligned(from.add(first).cast::<V>().read_unaligned()) };
+            unsafe { source.copy_to_nonoverlapping(place, CHANNELS) };
+            source = source.wrapping_offset(from.pixel_stride);
+            place = place.wrapping_offset(to.pixel_stride);
         }
     }
 }
