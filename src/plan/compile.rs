@@ -281,11 +281,12 @@ impl Compiler<'_> {
         u64::try_from(share).unwrap_or(u64::MAX).saturating_mul(self.batch as u64)
     }
 
-    /// The same, with the taps of an operator that has no weights.
+    /// The same, with the taps of an operator that has no weights, and for each byte of weights at least one: where pixels are
+    /// few, reading them takes the time.
     fn work(&self, operation: &Operation) -> u64 {
         let node = &self.graph.nodes()[operation.node];
         match node.operator.traits().weighted {
-            true => self.macs(operation),
+            true => self.macs(operation).max(self.weight_bytes(operation)),
             false => (self.batch * node.output().len()).saturating_mul(node.window().taps()) as u64,
         }
     }
