@@ -1,4 +1,5 @@
-//! Every depthwise kernel that runs here on every depthwise shape of the networks.
+//! Every depthwise kernel that runs here on every depthwise shape of the networks; where the layouts of plans have gaps between
+//! the pixels, with them (`spaced`) and without.
 //!
 //!     cargo bench --bench depthwise -- avx2
 
@@ -7,12 +8,22 @@ mod common;
 use common::{every_isa, group, nodes, numbers};
 use criterion::{Criterion, criterion_group, criterion_main};
 use sepconv::ops::{Depthwise, DepthwiseParams};
-use sepconv::{Clamp, DepthwiseKernel, Epilogue, View, ViewMut, Window, reference};
+use sepconv::{Clamp, DepthwiseKernel, Epilogue, Layout, Shape, View, ViewMut, Window, reference};
 
 /// Whether `kernel` computes convolutions under `window`.
 fn serves(kernel: &DepthwiseKernel, window: &Window) -> bool {
     let (stride, dilation) = (kernel.stride(), kernel.dilation());
     (kernel.window(), (stride, stride), (dilation, dilation)) == (window.size, window.stride, window.dilation)
+}
+
+/// The tight pixels of `image` in `layout`, zeros between them.
+fn laid_out(image: &[f32], layout: Layout) -> Vec<f32> {
+    let mut out = vec![0.0; layout.extent().expect("the layout is sound")];
+    for (at, pixel) in image.chunks(layout.channels).enumerate() {
+        let first = at / layout.width * layout.row_stride + at % layout.width * layout.pixel_stride;
+        out[first..first + layout.channels].copy_from_slice(pixel);
+    }
+    out
 }
 
 fn depthwise(criterion: &mut Criterion) {
@@ -26,21 +37,30 @@ fn depthwise(criterion: &mut Criterion) {
         seen.push((shape, stride));
         let (input, weights, bias) = (numbers(shape.len()), numbers(channels * window.taps()), numbers(channels));
         let want = reference::depthwise(&input, shape, &window, None, (&weights, &bias), None, Clamp::RELU6);
-        let mut output = vec![0.0; target.len()];
         let mut group = group(criterion, &format!("depthwise {shape} stride {stride}"), node.macs());
-        let kernels = every_isa().flat_map(|kernels| kernels.depthwise()).filter(|kernel| serves(kernel, &window));
-        for kernel in kernels {
+        // As plans lay images out, and without gaps, as other engines do, where the two differ.
+        let tight = |shape: Shape| Layout::tight(shape.height, shape.width, shape.channels);
+        let spaced = |shape: Shape| Layout::spaced(shape.height, shape.width, shape.channels);
+        let gaps = spaced(shape) != tight(shape);
+        for (kernel, gap) in
+            every_isa().flat_map(|kernels| kernels.depthwise()).flat_map(|of| [(of, false), (of, true)])
+        {
+            if !serves(kernel, &window) || gap && !gaps {
+                continue;
+            }
             let params = DepthwiseParams::new(channels, window);
             let op = Depthwise::with_kernel(kernel, params, &weights, &bias).expect("the shape is sound");
+            let [from, to] = [shape, target].map(|shape| if gap { spaced(shape) } else { tight(shape) });
+            let (input, mut output) = (laid_out(&input, from), vec![0.0; to.extent().expect("the layout is sound")]);
             let mut run = || {
-                let input = View::tight(&input, shape.height, shape.width, channels).expect("the input fits");
-                let target = ViewMut::tight(&mut output, target.height, target.width, channels);
-                let epilogue = Epilogue::clamp(Clamp::RELU6);
-                op.run(input, epilogue, target.expect("the output fits")).expect("the shapes agree");
+                let input = View::new(&input, from).expect("the input fits");
+                let target = ViewMut::new(&mut output, to).expect("the output fits");
+                op.run(input, Epilogue::clamp(Clamp::RELU6), target).expect("the shapes agree");
             };
             run();
-            group.bench_function(kernel.name(), |bencher| bencher.iter(&mut run));
-            assert_eq!(output, want, "{}", kernel.name());
+            let name = if gap { format!("{} spaced", kernel.name()) } else { kernel.name().into() };
+            group.bench_function(&name, |bencher| bencher.iter(&mut run));
+            assert_eq!(output, laid_out(&want, to), "{name}");
         }
         group.finish();
     }

@@ -69,9 +69,10 @@ const COPY: &str = "-";
 /// Between the layers, or the kernels, of one step.
 const TOGETHER: &str = " + ";
 
-/// The memory that the roof of reads is taken of: bytes past any cache, and passes over them.
-const MEMORY: usize = 256 << 20;
-const PASSES: usize = 10;
+/// What the roofs of reads are of: bytes that it holds, of a thread's own for the first and of all threads for the others, and
+/// passes over them.
+const MEMORIES: [(&str, usize, usize); 3] =
+    [("second-level cache", 256 << 10, 2000), ("third-level cache", 8 << 20, 200), ("memory", 256 << 20, 10)];
 
 /// Turns of the loop between two layers: about 7 microseconds.
 const PEAK_TURNS: usize = 4000;
@@ -153,9 +154,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         })
         .collect();
     if let Some(path) = &arguments.svg {
-        let bandwidth = bandwidth::read(threads, MEMORY, PASSES)?;
+        let mut reads = Vec::new();
+        for (at, (name, bytes, passes)) in MEMORIES.into_iter().enumerate() {
+            let bytes = if at == 0 { bytes * flags.threads } else { bytes };
+            reads.push((name, bandwidth::read(threads, bytes, passes)? / 1e9));
+        }
         let title = format!("{}, {}, {} thread(s)", setup.network.name(), plan.isa(), flags.threads);
-        draw(path, &title, &setup.network, &lines, Roofs { peak: peak / 1e9, bandwidth: bandwidth / 1e9 })?;
+        draw(path, &title, &setup.network, &lines, Roofs { peak: peak / 1e9, reads: &reads })?;
     }
     let mut out = io::stdout().lock();
     if flags.json {
@@ -209,11 +214,11 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What bounds a step: GFLOP/s of fused multiply-adds, and GB/s of reads from memory.
+/// What bounds a step: GFLOP/s of fused multiply-adds, and GB/s of reads from each kind of memory, the fastest first.
 #[derive(Clone, Copy)]
-struct Roofs {
+struct Roofs<'a> {
     peak: f64,
-    bandwidth: f64,
+    reads: &'a [(&'static str, f64)],
 }
 
 /// The kinds of steps in the chart, with their colours, which colour-blind readers tell apart too (Okabe and Ito).
@@ -245,7 +250,7 @@ const ROOFLINE: usize = 560;
 const BAR: usize = 18;
 
 /// The roofline, one dot a step that multiplies, and below it the time of every step.
-fn draw(path: &Path, title: &str, network: &Network, lines: &[Line], roofs: Roofs) -> Result<(), Failure> {
+fn draw(path: &Path, title: &str, network: &Network, lines: &[Line], roofs: Roofs<'_>) -> Result<(), Failure> {
     let height = ROOFLINE + 60 + BAR * lines.len();
     plot::save(path, (WIDTH as u32, height as u32), |page| {
         let (roofline, bars) = page.split_vertically(ROOFLINE as u32);
@@ -259,15 +264,16 @@ fn draw_roofline(
     title: &str,
     network: &Network,
     lines: &[Line],
-    Roofs { peak, bandwidth }: Roofs,
+    Roofs { peak, reads }: Roofs<'_>,
 ) -> Result<(), Failure> {
     let dots = || lines.iter().filter(|line| line.gflops > 0.0);
-    let ridge = peak / bandwidth;
+    let ridges = || reads.iter().map(|(_, bandwidth)| peak / bandwidth);
     let around = |values: &mut dyn Iterator<Item = f64>, low: f64, high: f64| -> Range<f64> {
         let (low, high) = values.fold((low, high), |(low, high), value| (low.min(value), high.max(value)));
         low / 1.6..high * 1.6
     };
-    let intensities = around(&mut dots().map(|line| line.flops_per_byte), ridge, ridge);
+    let (low, high) = ridges().fold((f64::INFINITY, 0.0), |(low, high), ridge| (ridge.min(low), ridge.max(high)));
+    let intensities = around(&mut dots().map(|line| line.flops_per_byte), low, high);
     let speeds = around(&mut dots().map(|line| line.gflops), peak, peak);
     let mut chart = plot::chart(
         page,
@@ -284,17 +290,19 @@ fn draw_roofline(
         .map(|(name, colour)| (Marker::Circle, colour, name.to_string()))
         .collect();
     plot::legend(page, (WIDTH - 150, ROOFLINE as i32 - 210), "step", &kinds)?;
-    // The memory's roof begins where the chart does: at its left or at its bottom.
-    let first = intensities.start.max(speeds.start / bandwidth);
-    let roof = [(first, first * bandwidth), (ridge, peak), (intensities.end, peak)];
-    chart.draw_series(LineSeries::new(roof, INK.stroke_width(2)))?;
-    let notes = [
-        ((intensities.end, peak), (-6, -8), HPos::Right, format!("fused multiply-adds, {peak:.1} GFLOP/s")),
-        (roof[0], (30, -2), HPos::Left, format!("reads from memory, {bandwidth:.1} GB/s; caches give more")),
-    ];
-    for (at, pixels, horizontal, words) in notes {
-        let words = Text::new(words, pixels, letters(14, INK, horizontal, VPos::Bottom));
-        chart.draw_series([EmptyElement::at(at) + words])?;
+    let note = |at, pixels, horizontal, words: String| {
+        EmptyElement::at(at) + Text::new(words, pixels, letters(14, INK, horizontal, VPos::Bottom))
+    };
+    let words = format!("fused multiply-adds, {peak:.1} GFLOP/s");
+    chart.draw_series([note((intensities.end, peak), (-6, -8), HPos::Right, words)])?;
+    chart.draw_series(LineSeries::new([(low, peak), (intensities.end, peak)], INK.stroke_width(2)))?;
+    for ((name, bandwidth), ridge) in reads.iter().zip(ridges()) {
+        // A roof of reads begins where the chart does: at its left or at its bottom.
+        let first = intensities.start.max(speeds.start / bandwidth);
+        let roof = [(first, first * bandwidth), (ridge, peak)];
+        chart.draw_series(LineSeries::new(roof, INK.stroke_width(2)))?;
+        let words = format!("{name}, {bandwidth:.0} GB/s");
+        chart.draw_series([note(roof[0], (30, -2), HPos::Left, words)])?;
     }
     for line in dots() {
         let at = (line.flops_per_byte, line.gflops);
