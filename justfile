@@ -15,7 +15,7 @@ emulated_macs := "100000000"
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std portable clang westmere aarch64 benches capi tract python package msrv deny fuzz"
+steps := "test check lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std clang westmere aarch64 benches capi tract python package msrv deny fuzz"
 
 # Lists the steps.
 default:
@@ -29,6 +29,7 @@ ci:
 full: ci
     just nested 600
     just miri-saved
+    just portable
     just no-c --tests
     just clang --tests
     just westmere --tests
