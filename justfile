@@ -34,6 +34,7 @@ full: ci
     just westmere --tests
     just aarch64 --tests
     just tract-models
+    just check-candle
     just torch
     just ray
 
@@ -68,6 +69,10 @@ check-onnxruntime:
         done; \
         [ $op = pointwise ] || tools/expect_failure.sh 1 '"cases": 1000' $run target/$op.json --fault; \
     done
+
+# candle's convolutions under the kit (minutes to build; `just ci` leaves it out).
+check-candle:
+    cargo test --locked --release --manifest-path crates/sepconv-check/candle/Cargo.toml --target-dir target
 
 # Format, lints, docs.
 lint:
