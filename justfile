@@ -15,7 +15,7 @@ emulated_macs := "100000000"
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
 
 # What `just ci` runs, in this order.
-steps := "test check lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std clang westmere aarch64 benches capi tract python package msrv deny fuzz"
+steps := "test check check-onnxruntime lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std clang westmere aarch64 benches capi tract python package msrv deny fuzz"
 
 # Lists the steps.
 default:
@@ -35,6 +35,7 @@ full: ci
     just westmere --tests
     just aarch64 --tests
     just tract-models
+    just check-candle
     just torch
     just ray
 
@@ -55,6 +56,24 @@ test:
 # The testing kit by itself.
 check:
     cargo test --release -p sepconv-check --all-features
+
+# ONNX Runtime's convolutions by the kit's vectors: NaN and infinities without padding, which it multiplies by zero, the rest with;
+# and that a border put wrong is found.
+check-onnxruntime:
+    python3 -m venv target/python/onnxruntime
+    target/python/onnxruntime/bin/pip install --quiet --disable-pip-version-check -r crates/sepconv-check/examples/requirements.txt
+    run="target/python/onnxruntime/bin/python crates/sepconv-check/examples/run_onnxruntime.py"; \
+    for op in pointwise depthwise conv; do \
+        for kind in "--padding 0" --no-specials; do \
+            cargo run --quiet --release -p sepconv-check --features cli -- --op $op --residual $kind --cases 1000 --vectors target/$op.json; \
+            $run target/$op.json; \
+        done; \
+        [ $op = pointwise ] || tools/expect_failure.sh 1 '"cases": 1000' $run target/$op.json --fault; \
+    done
+
+# candle's convolutions under the kit (minutes to build; `just ci` leaves it out).
+check-candle:
+    cargo test --locked --release --manifest-path crates/sepconv-check/candle/Cargo.toml --target-dir target
 
 # Format, lints, docs.
 lint:

@@ -162,6 +162,21 @@ mod isolated {
         assert!(failure.to_string().contains("touched memory outside its buffers"), "{failure}");
     }
 
+    /// A read before the first input, of several channels only.
+    #[test]
+    fn a_read_before_the_start_is_shrunk() {
+        let spoil: Run = |case, input, _, _, _| {
+            if case.guard == Guard::Before && case.shift == 0 && case.inputs > 2 {
+                // SAFETY: none, which is the fault.
+                let before = unsafe { input.as_ptr().sub(1).read_volatile() };
+                std::hint::black_box(before);
+            }
+        };
+        let failure = first(&Isolated::new(spoilt(spoil)), Rule::Bits).expect("a fault");
+        assert_eq!((failure.case.inputs, failure.case.guard), (3, Guard::Before), "{failure}");
+        assert!(failure.to_string().contains("touched memory outside its buffers"), "{failure}");
+    }
+
     #[test]
     fn a_kernel_without_end_is_stopped() {
         let spoil: Run = |_, _, _, _, _| loop {

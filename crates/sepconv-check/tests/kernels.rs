@@ -3,7 +3,7 @@
 mod naive;
 
 use naive::{Naive, everything, fused, rounding_twice};
-use sepconv_check::{Case, Cases, Group, Layout, Op, Rule, Scope, Subject, assert_case, conformance, run_group};
+use sepconv_check::{Case, Cases, Fault, Group, Layout, Op, Rule, Scope, Subject, assert_case, conformance, run_group};
 
 fn planar(kernel: Naive) -> Naive {
     Naive { scope: Scope { layout: Layout::Nchw, ..everything() }, ..kernel }
@@ -13,6 +13,20 @@ conformance!(naive_keeps_bits, fused(), Rule::Bits);
 conformance!(naive_keeps_bits_nchw, planar(fused()), Rule::Bits);
 conformance!(rounding_twice_keeps_chain, rounding_twice(), Rule::Chain);
 conformance!(rounding_twice_keeps_bound, rounding_twice(), Rule::Bound);
+conformance!(zeros_without_sign_keep_ulp, zeros_without_sign, Rule::Ulp(0));
+
+/// No output is −0.
+fn zeros_without_sign(case: &Case, input: &[f32], weights: &[f32], bias: &[f32], output: &mut [f32]) {
+    fused().run(case, input, weights, bias, output);
+    case.output().places().for_each(|at| output[at] += 0.0);
+}
+
+#[test]
+fn zeros_without_sign_break_bits() {
+    let failure = run_group(&zeros_without_sign, Rule::Bits, Group::Specials).unwrap_err();
+    let Fault::Wrong(wrong) = &failure.fault else { panic!("{failure}") };
+    assert_eq!((wrong.expected.to_bits(), wrong.got.to_bits()), (1 << 31, 0), "{failure}");
+}
 
 /// The `gemm` crate's product of matrices, added to the biases; the clamp is a pass of its own.
 struct Gemm;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use sepconv_check::oracle::{Rounding, chain};
+use sepconv_check::oracle::{Exact, Rounding, chain, exact};
 use sepconv_check::{Case, hash};
 use serde_json::{Value, json};
 
@@ -23,8 +23,16 @@ fn array(values: &[f32]) -> Value {
     json!({ "hash": format!("{:016x}", hash(values)), "bits": bits })
 }
 
-/// Writes `{version, hash, vectors}` with at most so many vectors, one a line, and counts them. Arrays are tight: images NHWC, weights O, I, kh,
-/// kw; the output is the chain of fused multiply-adds.
+/// The outputs in f64 and what the rule `bound` allows each to differ; null where it allows anything.
+fn within(exact: &[Exact]) -> Value {
+    let bounded = |of: fn(&Exact) -> f64| -> Vec<Option<f64>> {
+        exact.iter().map(|exact| exact.magnitude.is_finite().then(|| of(exact))).collect()
+    };
+    json!({ "value": bounded(|exact| exact.value), "bound": bounded(Exact::bound) })
+}
+
+/// Writes `{version, hash, vectors}` with at most so many vectors, one a line, and counts them. Arrays are tight: images NHWC,
+/// weights O, I, kh, kw; the output is the chain of fused multiply-adds, and beside it stands the exact one with its bound.
 pub fn write(path: &Path, cases: impl Iterator<Item = Case>, most: usize) -> Result<usize, String> {
     let mut count = 0;
     let all = || -> std::io::Result<()> {
@@ -43,6 +51,7 @@ pub fn write(path: &Path, cases: impl Iterator<Item = Case>, most: usize) -> Res
                 "residual": operands.residual.as_deref().map(array),
                 "output_size": [case.output().height, case.output().width, case.outputs],
                 "output": array(&chain(&case, &operands, Rounding::Fused)),
+                "exact": within(&exact(&case, &operands)),
             });
             write!(file, "{}\n{vector}", if count == 0 { "" } else { "," })?;
             count += 1;
