@@ -74,7 +74,7 @@ def draw(path: pathlib.Path, title: str, subtitle: str, axis: str, bars: list[Ba
         for group in groups:
             y = starts[group]
             members = [bar for bar in bars if (bar.panel, bar.group) == (panel, group)]
-            longest = max(bar.value for bar in members)
+            longest = max((bar.value for bar in members), default=0)
             for bar in members:
                 length = bar.value * scale
                 parts.append(f"<rect x='{left}' y='{y:.1f}' width='{length:.1f}' height='{BAR - 2}' "
