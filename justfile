@@ -134,7 +134,7 @@ miri-saved:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std --lib saved
 
 # The tests without C kernels.
-no-c *tests=core:
+no-c *tests="--lib --test networks --test tiny":
     cargo test --release --no-default-features --features rayon,reference {{tests}}
     cargo build --release --no-default-features
 
@@ -148,7 +148,7 @@ portable:
     SEPCONV_ISA=portable cargo test --release --test networks
 
 # Every kernel, also those not shipped, built by clang.
-clang *tests=core:
+clang *tests="--lib --test kernels":
     CC=clang SEPCONV_REQUIRE_OBJDUMP=1 cargo test --release --features trial --test disassembly {{tests}}
 
 # A CPU without AVX2, emulated.

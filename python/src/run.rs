@@ -7,8 +7,8 @@ use sepconv::{Batch, BatchMut, Inputs, Layout, Outputs, Plan, Shape, Workspace};
 use crate::arrays::Images;
 use crate::threads::Threads;
 
-/// The most images of one run, or as many as there are threads: larger batches are several runs, which bounds the memory, and
-/// changes no bit. On a Zen 3, MobileNets took as long for an image of 4 as for a single one, and 5 % longer for one of 16.
+/// The most images of one run, or as many as there are threads: larger batches are several runs, which bounds the memory and the
+/// number of plans, and changes no bit.
 const MOST: usize = 4;
 
 /// A plan for every batch size, and the memory that runs work in.
