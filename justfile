@@ -10,8 +10,7 @@ arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-de
 # Whole networks with more multiply-accumulates are left to machines that need no emulator: the largest take minutes there.
 emulated_macs := "100000000"
 
-# What is tested again with another compiler, without one, and by an emulator, unless a step is given other tests:
-# `just aarch64 --tests` runs all.
+# What an emulator tests again, unless a step is given other tests: `just aarch64 --tests` runs all.
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
 
 # What `just ci` runs, in this order.

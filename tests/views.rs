@@ -1,6 +1,6 @@
 //! Which layouts a view takes.
 
-use sepconv::{Batch, BatchMut, Layout, View, ViewMut};
+use sepconv::{Batch, BatchMut, Layout, Shape, View, ViewMut};
 
 /// Two rows of three pixels of four channels, with gaps after both.
 const GAPPED: Layout = Layout { height: 2, width: 3, channels: 4, pixel_stride: 5, row_stride: 17 };
@@ -133,5 +133,43 @@ fn a_pixel_outside_is_a_panic() {
     let view = View::tight(&data, 2, 3, 4).unwrap();
     for (y, x) in [(2, 0), (0, 3), (usize::MAX, 0), (0, usize::MAX)] {
         assert!(std::panic::catch_unwind(|| view.pixel(y, x).len()).is_err(), "({y}, {x})");
+    }
+}
+
+/// Pixels with gaps, and planes: each becomes the other, and the gaps stay what they were.
+#[test]
+fn images_are_copied_as_pixels_and_as_planes() {
+    for (height, width, channels, count) in
+        [(3, 5, 7, 2), (1, 1, 6, 3), (4, 4, 1, 1), (7, 9, 3, 2), (8, 8, 16, 1), (0, 3, 2, 2), (2, 2, 2, 0)]
+    {
+        let shape = Shape::new(height, width, channels);
+        let pixel_stride = channels + 2;
+        let layout = Layout { height, width, channels, pixel_stride, row_stride: width * pixel_stride + 3 };
+        let stride = layout.extent().unwrap() + 5;
+        let (mut pixels, mut planes) = (vec![-1.0; count * stride], vec![-1.0; count * shape.len()]);
+        for (value, plane) in planes.iter_mut().enumerate() {
+            let (x, y) = (value % width, value / width % height);
+            let (channel, image) = (value / shape.pixels() % channels, value / shape.len());
+            *plane = value as f32;
+            pixels[image * stride + y * layout.row_stride + x * pixel_stride + channel] = value as f32;
+        }
+        let of_pixels = Batch::new(&pixels, layout, stride, count).unwrap();
+        let of_planes = Batch::planes(&planes, count, shape).unwrap();
+        for from in [of_pixels, of_planes] {
+            let (mut to_pixels, mut to_planes) = (vec![-1.0; pixels.len()], vec![-1.0; planes.len()]);
+            from.copy_to(&mut BatchMut::new(&mut to_pixels, layout, stride, count).unwrap()).unwrap();
+            from.copy_to(&mut BatchMut::planes(&mut to_planes, count, shape).unwrap()).unwrap();
+            assert_eq!((&to_pixels, &to_planes), (&pixels, &planes), "{count} of {shape}, planes {}", from.is_planes());
+        }
+    }
+}
+
+#[test]
+fn images_are_copied_to_as_many_of_their_shape() {
+    let (from, mut to) = ([0.0; 24], [0.0; 24]);
+    let batch = Batch::tight(&from, 2, Shape::new(2, 2, 3)).unwrap();
+    for (count, shape) in [(1, Shape::new(2, 2, 3)), (2, Shape::new(2, 3, 2))] {
+        let error = batch.copy_to(&mut BatchMut::tight(&mut to, count, shape).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, format!("batch to copy to: got {count} images of {shape}, expected 2 images of 2x2x3"));
     }
 }

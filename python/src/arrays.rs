@@ -1,10 +1,12 @@
 //! numpy arrays as images, and memory for new ones.
 
+use std::slice;
+
 use numpy::npyffi::PY_ARRAY_API;
 use numpy::{Element, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use sepconv::{Batch, Error, Layout, Shape};
+use sepconv::{Batch, BatchMut, Error, Layout, Shape};
 
 use crate::error::{Failure, Result, refused};
 
@@ -148,6 +150,14 @@ impl Images {
         (aligned && (count == 1 || stride >= extent)).then_some((layout, stride))
     }
 
+    /// Whether each image lies plane by plane without gaps.
+    fn are_planes(&self) -> bool {
+        let Shape { height, width, .. } = self.shape;
+        let aligned = self.first.addr().is_multiple_of(align_of::<f32>()) && self.strides[0] % BYTES == 0;
+        let (row, plane) = (width as isize * BYTES, (height * width) as isize * BYTES);
+        aligned && self.strides[1..] == [row, BYTES, plane]
+    }
+
     /// Images `first` to `first + count`, as they lie, or in `copy`; an error where there is no room for that.
     ///
     /// # Safety
@@ -164,9 +174,20 @@ impl Images {
             return unsafe { Batch::from_raw(from.cast(), layout, stride, count) };
         }
         let length = count.saturating_mul(self.shape.len());
+        let room = || Error::Memory { what: "input copy".into(), bytes: length.saturating_mul(4) };
+        if self.are_planes() {
+            copy.try_reserve_exact(length.saturating_sub(copy.len())).map_err(|_| room())?;
+            copy.resize(length, 0.0);
+            for (n, image) in copy.chunks_exact_mut(self.shape.len().max(1)).enumerate() {
+                let from = from.wrapping_offset(self.strides[0].wrapping_mul(n as isize)).cast();
+                // SAFETY: by this function's own contract; the planes lie side by side, on boundaries of four bytes.
+                let planes = unsafe { slice::from_raw_parts(from, self.shape.len()) };
+                Batch::planes(planes, 1, self.shape)?.copy_to(&mut BatchMut::tight(image, 1, self.shape)?)?;
+            }
+            return Batch::tight(copy, count, self.shape);
+        }
         copy.clear();
-        copy.try_reserve_exact(length)
-            .map_err(|_| Error::Memory { what: "input copy".into(), bytes: length.saturating_mul(4) })?;
+        copy.try_reserve_exact(length).map_err(|_| room())?;
         let [image, row, pixel, channel] = self.strides;
         let at =
             |from: *const u8, stride: isize, index: usize| from.wrapping_offset(stride.wrapping_mul(index as isize));

@@ -1,7 +1,7 @@
 //! A graph made ready to run: weights packed, kernels chosen, memory laid out, work cut. What is constant is computed
 //! when the plan is built; a run only walks it.
 
-mod bridge;
+mod bytes;
 mod calls;
 mod compile;
 mod describe;

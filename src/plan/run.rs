@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::iter;
 
-use super::bridge::{Form, copy, form, widen};
+use super::bytes::widen;
 use super::images::{Bytes, Expected, Inputs, Outputs};
 use super::memory::Region;
 use super::packed::Plan;
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ops::Call;
 use crate::parallel::Parallel;
 use crate::tensor::buffer::collect;
+use crate::tensor::form::{Form, copy, form};
 use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 
 /// What looks on while a plan runs, and measures or reads what it computes.
@@ -194,8 +195,8 @@ impl Memory<'_> {
             Action::Deliver { output, rows, from } => {
                 let (from, layout, batch) = (self.resolve(from, image), step.input.layout, &self.outputs[*output]);
                 let to = form(batch.image(), &batch.layout(), batch.is_planes());
-                // SAFETY: by this function's own contract; the output has the shape of the step's place (`Expected`).
                 let to = to.of_image(self.first + image, batch.stride(), rows.start);
+                // SAFETY: by this function's own contract; the output has the shape of the step's place (`Expected`).
                 unsafe { copy(Form::pixels(from), to, rows, &layout) };
             }
         }

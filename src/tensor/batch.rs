@@ -3,6 +3,7 @@
 use alloc::format;
 use core::marker::PhantomData;
 
+use super::form::{copy, form};
 use super::{Image, Layout, Shape, View, ViewMut};
 use crate::error::{Error, Result};
 
@@ -140,6 +141,40 @@ impl Clone for Batch<'_> {
 impl Copy for Batch<'_> {}
 
 impl Batch<'_> {
+    /// Copies the images to others of the same shape, as many: pixels and planes become what those are, transposed by vectors.
+    /// An error where shapes or counts differ.
+    ///
+    /// ```
+    /// use sepconv::{Batch, BatchMut, Shape};
+    ///
+    /// let shape = Shape::new(1, 2, 3);
+    /// let (planes, mut pixels) = ([1.0, 4.0, 2.0, 5.0, 3.0, 6.0], [0.0; 6]);
+    /// Batch::planes(&planes, 1, shape)?.copy_to(&mut BatchMut::tight(&mut pixels, 1, shape)?)?;
+    /// assert_eq!(pixels, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    /// let mut back = [0.0; 6];
+    /// Batch::tight(&pixels, 1, shape)?.copy_to(&mut BatchMut::planes(&mut back, 1, shape)?)?;
+    /// assert_eq!(back, planes);
+    /// # Ok::<(), sepconv::Error>(())
+    /// ```
+    pub fn copy_to(&self, to: &mut BatchMut<'_>) -> Result<()> {
+        let images = |count: usize, layout: &Layout| format!("{count} images of {}", layout.shape());
+        if (self.count, self.layout.shape()) != (to.count, to.layout.shape()) {
+            let expected = images(self.count, &self.layout);
+            return Err(Error::shape("batch to copy to", images(to.count, &to.layout), expected));
+        }
+        if self.layout.is_empty() {
+            return Ok(());
+        }
+        let [from, target] = [(self.image(), &self.layout, self.planes), (to.image(), &to.layout, to.planes)]
+            .map(|(image, layout, planes)| form(image, layout, planes));
+        for image in 0..self.count {
+            let (from, target) = (from.of_image(image, self.stride, 0), target.of_image(image, to.stride, 0));
+            // SAFETY: both batches hold the images, and `to` borrows its own uniquely.
+            unsafe { copy(from, target, &(0..self.layout.height), &self.layout) };
+        }
+        Ok(())
+    }
+
     /// The first image as kernels take it, to be read.
     pub(crate) fn image(&self) -> Image {
         Image::of(self.pointer.cast_mut(), &self.layout)

@@ -3,6 +3,7 @@
 mod batch;
 pub(crate) mod buffer;
 mod clamp;
+pub(crate) mod form;
 mod image;
 mod layout;
 mod shape;
