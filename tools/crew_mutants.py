@@ -30,6 +30,7 @@ STEPS = [
      "self.unclaimed.store(tasks, Ordering::Release);\n        self.finished.store(0, Ordering::Relaxed);"),
     ("the task is not written", "self.task.with_mut(|slot| unsafe { *slot = Some(task) });\n", ""),
     ("a helper inside a run stays", "let Some(_inside) = Inside::enter() else { return };", "let _inside = Inside::enter();"),
+    ("who is inside a run forgets it", ".then(|| Inside(()))", ".then_some(Inside(()))"),
     ("a half does not know that it is in a run", "let _inside = Inside::enter();\n    match", "match"),
     ("a helper never gives up", " || patience.is_over(turn)", ""),
     ("the run never ends", "self.0.over.store(true", "self.0.over.store(false"),
@@ -66,7 +67,7 @@ def passes(folder: Path) -> bool:
     command = ["cargo", "test", "--release", "--quiet", "--offline", "--manifest-path", str(folder / "crates/crew-model/Cargo.toml")]
     build = subprocess.run([*command, "--no-run"], capture_output=True, text=True)
     if build.returncode != 0:
-        raise SystemExit(f"a fault does not build:\n{build.stderr}")
+        raise SystemExit(f"a fault does not build: status {build.returncode}\n{build.stderr}")
     try:
         return subprocess.run(command, capture_output=True, timeout=900).returncode == 0
     except subprocess.TimeoutExpired:

@@ -142,7 +142,8 @@ struct Inside(());
 impl Inside {
     /// `None` where it is inside one already.
     fn enter() -> Option<Self> {
-        (!INSIDE.with(|inside| inside.replace(true))).then_some(Inside(()))
+        // Made only where it is wanted: to drop one is to leave.
+        (!INSIDE.with(|inside| inside.replace(true))).then(|| Inside(()))
     }
 }
 

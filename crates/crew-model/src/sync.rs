@@ -19,6 +19,9 @@ loom::thread_local! {
 thread_local! {
     /// Idle turns that a helper stays. Loom runs all of a model's threads on one.
     pub static TURNS: Cell<usize> = const { Cell::new(0) };
+    /// Whether jobs of others are taken from the newest on: rayon's threads have a queue each, so that which job comes
+    /// next depends on whose queue is looked at.
+    pub static NEWEST_FIRST: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets others run: there is no time.
@@ -61,14 +64,13 @@ loom::lazy_static! {
     static ref POOL: Mutex<Pool> = Mutex::new(Pool::default());
 }
 
-/// Takes job number `own` where it is there, else the oldest, and runs it; whether there was one.
+/// Takes job number `own` where it is there, else the oldest or the newest, and runs it; whether there was one.
 fn work(own: Option<usize>) -> bool {
     let (number, job) = {
         let mut pool = POOL.lock().unwrap();
-        let at = pool.jobs.iter().position(|&(number, _)| Some(number) == own).unwrap_or(0);
-        if pool.jobs.is_empty() {
-            return false;
-        }
+        let Some(last) = pool.jobs.len().checked_sub(1) else { return false };
+        let others = if NEWEST_FIRST.get() { last } else { 0 };
+        let at = pool.jobs.iter().position(|&(number, _)| Some(number) == own).unwrap_or(others);
         pool.jobs.remove(at)
     };
     // SAFETY: `join` waits until the job has ended.

@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use crate::crew::{Crew, halve};
-use crate::sync::{TURNS, close, join, serve};
+use crate::sync::{NEWEST_FIRST, TURNS, close, join, serve};
 
 loom::thread_local! {
     /// The number of the pool's thread that this is, from 1 on.
@@ -50,19 +50,23 @@ fn model(turns: usize, first: impl Fn(&Crew) + Send + Sync + 'static, second: im
     let mut builder = Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.max_branches = 5_000;
-    let second = std::sync::Arc::new(second);
-    builder.check(move || {
-        let crew = Arc::new(Crew::new());
-        let (other, second) = (crew.clone(), second.clone());
-        let helper = thread::spawn(move || {
-            NUMBER.with(|number| number.set(2));
-            second(&other);
-            serve();
+    let (first, second) = (std::sync::Arc::new(first), std::sync::Arc::new(second));
+    for newest_first in [false, true] {
+        NEWEST_FIRST.set(newest_first);
+        let (first, second) = (first.clone(), second.clone());
+        builder.check(move || {
+            let crew = Arc::new(Crew::new());
+            let (other, second) = (crew.clone(), second.clone());
+            let helper = thread::spawn(move || {
+                NUMBER.with(|number| number.set(2));
+                second(&other);
+                serve();
+            });
+            first(&crew);
+            close();
+            helper.join().unwrap();
         });
-        first(&crew);
-        close();
-        helper.join().unwrap();
-    });
+    }
 }
 
 fn nothing(_: &Crew) {}
@@ -133,6 +137,25 @@ fn tasks_may_run_tasks() {
             let counts = Counts::new(4);
             crew.enter(number(), 1, &mut || {
                 crew.run(number(), 2, &|outer| crew.run(number(), 2, &|inner| counts.count(2 * outer + inner)));
+            });
+            counts.assert_each(1);
+        },
+        nothing,
+    );
+}
+
+/// As above, where a half that another thread took waits in its turn.
+#[test]
+fn halves_of_tasks_may_wait() {
+    model(
+        ENDLESS,
+        |crew| {
+            let counts = Counts::new(5);
+            crew.enter(number(), 1, &mut || {
+                crew.run(number(), 2, &|outer| match outer {
+                    0 => crew.run(number(), 4, &|inner| counts.count(inner)),
+                    _ => counts.count(4),
+                });
             });
             counts.assert_each(1);
         },
