@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn head_length(blob: &[u8]) -> usize {
-        usize::from_le_bytes(blob[LENGTH].try_into().unwrap())
+        u64::from_le_bytes(blob[LENGTH].try_into().unwrap()) as usize
     }
 
     /// The blob with other bytes in its head, under a hash that says they are right.
@@ -427,7 +427,7 @@ mod tests {
         let options = head_length(&blob) - whole.0.len();
         // Threads, flushed weights, images of a run and of the packing; then flags and the fusion.
         for (number, value, expected) in
-            [(2, u64::MAX, "batch"), (3, 1 << 40, "batch"), (4, 2, "0 or 1"), (7, 3, "no fusion 3")]
+            [(2, usize::MAX as u64, "batch"), (3, 1 << 20, "batch"), (4, 2, "0 or 1"), (7, 3, "no fusion 3")]
         {
             let at = options + 8 * number;
             let other = forged(&blob, |bytes| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes()));

@@ -146,7 +146,7 @@ impl Schedules {
 
     /// Tasks for `macs` multiply-accumulates.
     pub fn tasks(&self, macs: u64) -> usize {
-        self.threads.min((macs / LEAST_MACS) as usize + 1)
+        (macs / LEAST_MACS + 1).min(self.threads as u64) as usize
     }
 
     /// The channel blocks of an inverted residual with so many expanded channels; each begins at a multiple of `unit`
@@ -184,4 +184,18 @@ fn strip_len(nodes: &[&Node], rows: usize) -> usize {
 /// weights.
 pub(super) fn cut_by_channels(pixels: usize) -> bool {
     pixels < 128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+
+    #[test]
+    fn work_of_any_size_has_as_many_tasks_as_threads() {
+        let schedules = Schedules::new(&Options::default(), 7, Machine::this().blocking());
+        // The last counts overflow a `usize` of 32 bits.
+        let counts = [0, LEAST_MACS - 1, LEAST_MACS, 6 * LEAST_MACS, LEAST_MACS << 32, u64::MAX];
+        assert_eq!(counts.map(|macs| schedules.tasks(macs)), [1, 1, 2, 7, 7, 7]);
+    }
 }
