@@ -5,6 +5,8 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 export CARGO_TERM_COLOR := "never"
 
 x86_isas := `grep -qs avx512f /proc/cpuinfo && echo portable,avx2,avx512 || { grep -qs avx2 /proc/cpuinfo && echo portable,avx2 || echo portable; }`
+# Linkers and C libraries of targets without C kernels, for those who run these steps.
+cross_tools := "gcc-i686-linux-gnu libc6-dev-i386-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user"
 arm_tools := "rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 # Whole networks with more multiply-accumulates are left to machines that need no emulator: the largest take minutes there.
@@ -12,6 +14,9 @@ emulated_macs := "100000000"
 
 # What an emulator tests again, unless a step is given other tests: `just aarch64 --tests` runs all.
 core := "--lib --test kernels --test networks --test elementwise --test tiny"
+
+# What any target runs that has the portable tier alone.
+everywhere := "--lib --test tiny --test bad_input"
 
 # What `just ci` runs, in this order.
 steps := "test check check-onnxruntime lint digits tools photographs instructions errors debug nested refused loom miri no-c no-std clang westmere aarch64 benches capi tract python package msrv deny fuzz"
@@ -33,6 +38,15 @@ full: ci
     just clang --tests
     just westmere --tests
     just aarch64 --tests
+    just setup-targets
+    just i686
+    just wasm
+    just riscv64
+    just crew-mutants
+    just tsan
+    just coverage
+    just mutants
+    just plant-faults 75
     just tract-models
     just check-candle
     just torch
@@ -142,6 +156,25 @@ no-std:
     cargo build --release --lib --no-default-features --target thumbv7em-none-eabi
     cargo build --release --lib --no-default-features --features generated
 
+# 32 bits, with overflow checks: sizes of which some overflow there alone (needs `just setup-targets`).
+i686 *tests=everywhere:
+    CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUNNER="qemu-i386 -L /usr/i686-linux-gnu" cargo test --target i686-unknown-linux-gnu --no-default-features --features std,reference {{tests}}
+
+# WebAssembly, in wasmtime (needs `just setup-targets`).
+wasm *tests=everywhere:
+    python3 -m venv target/wasmtime
+    target/wasmtime/bin/pip install --quiet --disable-pip-version-check wasmtime
+    CARGO_TARGET_WASM32_WASIP1_RUNNER="$PWD/target/wasmtime/bin/python $PWD/tools/wasi.py" cargo test --release --target wasm32-wasip1 --no-default-features --features std,reference {{tests}}
+
+# riscv64, emulated (needs `just setup-targets`).
+riscv64 *tests=everywhere:
+    CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_RUNNER="qemu-riscv64 -L /usr/riscv64-linux-gnu" cargo test --release --target riscv64gc-unknown-linux-gnu --no-default-features --features std,reference {{tests}}
+
+# What `i686`, `wasm` and `riscv64` need (Debian, as root).
+setup-targets:
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {{cross_tools}} python3-venv >/dev/null
+    rustup target add i686-unknown-linux-gnu wasm32-wasip1 riscv64gc-unknown-linux-gnu
+
 # Networks on the portable tier by choice.
 portable:
     SEPCONV_ISA=portable cargo test --release --test networks
@@ -239,13 +272,24 @@ crew-mutants:
 plant-faults sample="8" seed="1":
     python3 tools/plant_faults.py --sample {{sample}} --seed {{seed}}
 
+# Faults that cargo-mutants makes of operators and bodies: every so manyth of them, from number `first` on.
+mutants every="10" first="0":
+    command -v cargo-mutants >/dev/null || cargo install cargo-mutants --locked --quiet
+    cargo mutants --shard {{first}}/{{every}} --sharding round-robin --output target
+
+# Lines of src/ that tests run: at least 95 %.
+coverage:
+    command -v cargo-llvm-cov >/dev/null || cargo install cargo-llvm-cov --locked --quiet
+    rustup component add llvm-tools
+    cargo llvm-cov --release --features capi --lib --tests --ignore-filename-regex '/(build|crates|examples|tests)/' --fail-under-lines 95
+
 # A run on a busy pool beside one without it (on a quiet machine).
 busy:
     cargo bench --bench busy_pool
 
 # The thread crew under ThreadSanitizer, the standard library too.
-tsan:
-    RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=halt_on_error=1 cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --target-dir target/tsan --release --no-default-features --features rayon,reference --test parallel --test nested_waits
+tsan seconds="1":
+    SEPCONV_STRESS_SECONDS={{seconds}} RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=halt_on_error=1 cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --target-dir target/tsan --release --no-default-features --features rayon,reference --test parallel --test nested_waits
 
 # Other CPUs, emulated: `just cpu Haswell`, `just arm-cpu cortex-a53`; `just cpus` runs them all.
 cpu model="Haswell":

@@ -362,7 +362,7 @@ mod tests {
         assert_eq!((cache.level, cache.data, cache.bytes, cache.sharing), (1, true, 48 << 10, 2));
     }
 
-    #[cfg(not(miri))]
+    #[cfg(not(any(miri, target_family = "wasm")))]
     #[test]
     fn what_linux_lists_is_read() {
         let directory = std::env::temp_dir().join(format!("sepconv-caches-{}", std::process::id()));

@@ -336,8 +336,11 @@ fn check(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Result<(),
     let threads = crate::parallel::Rayon::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
     for isa in Isa::supported() {
         // Where there is no FMA, the portable tier rounds twice.
-        #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Portable && !is_x86_feature_detected!("fma") {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        let fma = is_x86_feature_detected!("fma");
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        let fma = cfg!(target_arch = "aarch64");
+        if isa == Isa::Portable && !fma {
             continue;
         }
         for variant in 0..24 {
