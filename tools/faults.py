@@ -51,10 +51,10 @@ FAULTS = [
     # Packing.
     ("packing", PACK, "let padded = n.next_multiple_of(lanes);", "let padded = n.next_multiple_of(nr);"),
     ("packing", PACK, "let stride = depth.saturating_mul(nr);", "let stride = depth.saturating_mul(lanes);"),
-    ("packing", PACK, "panel[row * width + column] =", "panel[row * nr + column] ="),
-    ("packing", PACK, "weights[at(row, outputs.start + first + column)]", "weights[at(row, first + column)]"),
+    ("packing", PACK, "row * width\n", "row * nr\n"),
+    ("packing", PACK, "&weights[outputs.start * depth..outputs.end * depth]", "&weights[..n * depth]"),
     ("packing", PACK, "bias[outputs.clone()]", "bias[..n]"),
-    ("packing", PACK, "row..depth.min(row + 64)", "row..depth.min(row + 63)"),
+    ("packing", PACK, "transpose((columns, depth),", "transpose((columns - 1, depth),"),
     ("packing", PACK, "(index * lanes).min(channels.saturating_sub(lanes))", "index * lanes"),
     ("packing", PACK, "false => (together - 1) * lanes,", "false => channels - lanes,"),
     ("packing", PACK, "block[lane] = bias[first + lane];", "block[lane] = bias[lane];"),
@@ -91,7 +91,7 @@ FAULTS = [
     ("folding", SCHEDULE, ".min(pair[0].output().height);", ";"),
     ("folding", FOLD, "beta + (bias - mean) * scale", "beta + (bias + mean) * scale"),
     ("folding", FOLD, "(f64::from(weight) * scale) as f32", "weight * scale as f32"),
-    ("folding", FOLD, "if subnormal { 0.0 } else { folded }", "folded"),
+    ("folding", FOLD, "subnormal.map(|weight| *weight = 0.0).count()", "subnormal.count()"),
     ("folding", FOLD, "order[first + place] - first", "order[place]"),
     ("folding", FOLD, "weights[order[at / taps] * taps + at % taps]", "weights[at]"),
     # Crew.
