@@ -281,7 +281,7 @@ mutants every="10" first="0":
 coverage:
     command -v cargo-llvm-cov >/dev/null || cargo install cargo-llvm-cov --locked --quiet
     rustup component add llvm-tools
-    cargo llvm-cov --release --features capi --lib --tests --ignore-filename-regex '/(build|crates|examples|tests)/' --fail-under-lines 95
+    cargo llvm-cov --release --features capi --lib --tests --examples --ignore-filename-regex '/(build|crates|examples|tests)/' --fail-under-lines 95
 
 # A run on a busy pool beside one without it (on a quiet machine).
 busy:
