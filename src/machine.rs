@@ -48,11 +48,14 @@ pub(crate) struct Blocking {
     /// Tensors between separable blocks that are smaller come back from memory cheaply enough; a max pooling is joined by the
     /// same limit.
     pub join_from: usize,
+    /// The tensors that an item reads and writes, of the images of a batch that go together.
+    pub together: usize,
 }
 
 impl Blocking {
     /// For 512 KB to 1 MB, measured on Zen 2 to 4. Joining the blocks of MobileNet V1 made it 1 % slower there, and those of
-    /// Xception, whose tensors are larger, 1.3 % faster; its max poolings save 8 MB.
+    /// Xception, whose tensors are larger, 1.3 % faster; its max poolings save 8 MB. On Zen 3, MobileNet V1 lost 7 % of its images a
+    /// second with 16 images at a time (64 MB between two layers) and V2 3 % (26 MB); both gained from a few.
     const SMALL_L2: Blocking = Blocking {
         gemm: 64 << 10,
         few_weights: 16 << 10,
@@ -60,6 +63,7 @@ impl Blocking {
         small_strip: 32 << 10,
         fuse_from: 256 << 10,
         join_from: 1 << 20,
+        together: 2 << 20,
     };
     /// For 2 MB and more, measured on an Intel server of the Granite Rapids class: MobileNet V1 took up to 6 % less time, a block of Xception 2 to 5 %.
     const LARGE_L2: Blocking =

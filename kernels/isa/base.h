@@ -13,7 +13,8 @@
 #define COMPILER_BARRIER() ((void)0)
 #endif
 
-/* Whether addresses may be spelled out in assembly: AddressSanitizer would not see those. */
+/* Whether addresses may be spelled out in assembly, which needs numbers that only an optimising compiler knows: loads of
+   what no kernel writes. AddressSanitizer would not see those. */
 #if defined(__SANITIZE_ADDRESS__)
 #define SPELLED_OUT 0
 #elif defined(__has_feature)
@@ -21,7 +22,7 @@
 #define SPELLED_OUT 0
 #endif
 #endif
-#if !defined(SPELLED_OUT) && defined(__GNUC__)
+#if !defined(SPELLED_OUT) && defined(__GNUC__) && defined(__OPTIMIZE__)
 #define SPELLED_OUT 1
 #endif
 #endif

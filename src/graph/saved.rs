@@ -100,6 +100,9 @@ fn read_node(net: &mut Builder, listed: &mut usize, from: &mut Reader<'_>) -> Re
         // Sums of two tensors take both as they stand.
         let alone = inputs.len() == 1;
         order = net.values[inputs[0].index].reading_order(operator.groups()).filter(|_| alone);
+        if order.is_none() {
+            return Err(Error::blob(format!("{name}: {kind} has an order, which its inputs do not need")));
+        }
     }
     let output_order = from.list(Reader::number)?;
     let clamp = from.clamp()?;

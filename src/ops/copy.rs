@@ -19,7 +19,7 @@ pub(crate) struct CopyRun {
     pub channels: usize,
 }
 
-/// Copies runs of channels, pixel by pixel: in pieces of 8, 4, 2 and 1 channels, those of one size after the other.
+/// Copies runs of channels: in pieces of 8, 4, 2 and 1 channels, each of some pixels before the next.
 #[derive(Debug)]
 pub(crate) struct Copy {
     eights: Pieces,

@@ -102,7 +102,7 @@ pub(crate) struct Site {
     pub kernels: &'static Kernels,
     pub input: Shape,
     pub output: Shape,
-    /// Images a run.
+    /// Images that go together.
     pub batch: usize,
     /// Threads that share its output channels.
     pub sharing: usize,

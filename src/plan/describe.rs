@@ -44,7 +44,7 @@ pub struct Description<'a> {
     pub output: Shape,
     /// Multiply-accumulates of the images that [go together](Plan::images_together).
     pub macs: u64,
-    /// Bytes of input, output, residual and weights, each once.
+    /// Bytes of their input, output and residual, and of the weights, each once.
     pub bytes: u64,
     /// Of these, the bytes that every task reads: the weights, or the input where each task has its own output channels.
     pub shared_bytes: u64,

@@ -79,9 +79,8 @@ pub(super) struct Lowered {
 impl Lowered {
     /// The most elements of one image that an item reads and writes.
     pub fn most_elements(&self) -> usize {
-        let length = |tensor: TensorId| self.shapes[tensor].len();
-        let of_item =
-            |item: &Item| item.reads().map(|read| length(read.tensor)).sum::<usize>() + length(item.output.tensor);
+        let elements = |of: Operand| self.shapes[of.tensor].pixels().saturating_mul(of.channels);
+        let of_item = |item: &Item| item.reads().chain([item.output]).map(elements).fold(0, usize::saturating_add);
         self.items.iter().map(of_item).max().unwrap_or(0)
     }
 }

@@ -132,7 +132,8 @@ impl Plan {
         check_batch(options.batch)?;
         let schedules = Schedules::new(&options, threads, Machine::this().blocking());
         let lowered = lower(&graph, options.observed, &schedules);
-        let sites = Sites { graph: &graph, kernels, schedules: &schedules, batch: options.batch };
+        let together = images_together(&graph, &lowered, &schedules, &options, options.batch);
+        let sites = Sites { graph: &graph, kernels, schedules: &schedules, batch: together };
         let (packed, flushed) = sites.pack(&lowered.items, source)?;
         Ok(Arc::new(Shared { kernels, graph, lowered, packed, schedules, threads, options, flushed }))
     }
@@ -145,24 +146,28 @@ impl Plan {
     }
 
     pub(super) fn compiled(shared: Arc<Shared>, batch: usize) -> Result<Plan> {
-        let Shared { graph, lowered, packed, schedules, options: Options { observed, staged, .. }, .. } = &*shared;
+        let Shared { graph, lowered, packed, schedules, options, .. } = &*shared;
+        let Options { observed, staged, .. } = *options;
         let shapes = lowered.shapes.iter().map(|shape| batch.checked_mul(shape.len()));
         if shapes.into_iter().any(|length| length.is_none_or(|length| length > LARGEST_TENSOR)) {
             return Err(Error::shape("batch", batch, "one whose tensors fit the address space"));
         }
-        let together = if *observed { batch } else { schedules.images_together(batch, lowered.most_elements()) };
+        let together = images_together(graph, lowered, schedules, options, batch);
         let compiler = Compiler { graph, lowered, schedules: *schedules, batch: together };
         let items = &lowered.items;
         let scratch: Vec<_> = items.iter().zip(packed).map(|(item, packed)| compiler.scratch(item, packed)).collect();
-        let memory = lay_out(graph, lowered, &scratch, together, (*observed, *staged))?;
-        let mut steps = if *staged { compiler.stage(&memory) } else { Vec::new() };
+        let memory = lay_out(graph, lowered, &scratch, together, (observed, staged))?;
+        let mut steps = if staged { compiler.stage(&memory) } else { Vec::new() };
         for (index, (item, packed)) in items.iter().zip(packed).enumerate() {
             steps.extend(compiler.steps(item, index, packed, &memory)?);
         }
-        if *staged {
+        if staged {
             steps.extend(compiler.deliver(&memory));
         }
-        let (workspace, peak) = (memory.workspace, memory.peak);
+        // The inputs of the images behind the first ones live too.
+        let inputs = graph.inputs().map(|(_, shape)| shape.len()).fold(0, usize::saturating_add);
+        let (workspace, peak) =
+            (memory.workspace, memory.peak.saturating_add((batch - together).saturating_mul(inputs)));
         Ok(Plan { shared, steps, batch, together, workspace, peak })
     }
 
@@ -181,8 +186,8 @@ impl Plan {
         self.batch
     }
 
-    /// Images that go through the network together, before the next ones do: as many as the caches have room for, and a divisor
-    /// of the batch.
+    /// Images that go through the network together, before the next ones do: a divisor of the batch, chosen by what the caches
+    /// have room for; all of them where the plan was built with [`Options::observed`].
     pub fn images_together(&self) -> usize {
         self.together
     }
@@ -197,8 +202,8 @@ impl Plan {
         self.shared.flushed
     }
 
-    /// Elements of a workspace: the tensors between the nodes as far as they live at the same time. Inputs and outputs are
-    /// the caller's.
+    /// Elements of a workspace: the tensors between the nodes as far as they live at the same time, of the
+    /// [images that go together](Self::images_together). Inputs and outputs are the caller's.
     pub fn workspace_len(&self) -> usize {
         self.workspace
     }
@@ -257,6 +262,13 @@ fn each_stage(items: &[Item], mut pack: impl FnMut(&Stage) -> Result<Arc<dyn Pac
     items.iter().map(|item| item.stages.iter().map(&mut pack).collect()).collect()
 }
 
+/// How many of `batch` images go through the items together: all where each node's output is shown.
+fn images_together(graph: &Graph, lowered: &Lowered, schedules: &Schedules, options: &Options, batch: usize) -> usize {
+    let weights = graph.nodes().iter().filter_map(|node| node.weight_shape());
+    let weights = weights.map(|shape| shape.iter().product()).fold(0, usize::saturating_add);
+    if options.observed { batch } else { schedules.images_together(batch, lowered.most_elements(), weights) }
+}
+
 /// Where the operators of a plan will run.
 struct Sites<'a> {
     graph: &'a Graph,
@@ -277,7 +289,14 @@ impl Sites<'_> {
             }
             Source::Folded(nodes) => {
                 let elements = nodes.iter().flatten().map(|node| node.weights.len() + node.bias.len()).sum();
-                self.pack_fresh(items, elements, |node| Ok(nodes[node].as_ref().map(Cow::Borrowed)))
+                let missing = |node: usize| {
+                    let name = self.graph.nodes()[node].name();
+                    Error::node(name, "folded weights", "none", "those of `weights::fold`")
+                };
+                self.pack_fresh(items, elements, |node| match (self.graph.nodes()[node].parameters(), &nodes[node]) {
+                    (Some(_), None) => Err(missing(node)),
+                    (_, folded) => Ok(folded.as_ref().map(Cow::Borrowed)),
+                })
             }
             Source::Saved(mut saved, flushed) => {
                 let packed = each_stage(items, |stage| self.operator(stage, Packing::Saved(&mut saved)))?;
@@ -298,10 +317,7 @@ impl Sites<'_> {
         let mut arena = Arena::new(elements / 16 * 17).map_err(|_| Error::memory("packed weights", elements))?;
         let mut flushed = 0;
         let packed = each_stage(items, |stage| {
-            let (node, folded) = (&self.graph.nodes()[stage.node], folded(stage.node)?);
-            if node.parameters().is_some() && folded.is_none() {
-                return Err(Error::node(node.name(), "folded weights", "none", "those of `weights::fold`"));
-            }
+            let folded = folded(stage.node)?;
             flushed += folded.as_ref().map_or(0, |folded| folded.flushed);
             let (weights, bias) = folded.as_ref().map_or((&[][..], &[][..]), |of| (&of.weights[..], &of.bias[..]));
             self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })

@@ -300,6 +300,8 @@ impl Plan {
             unsafe { View::from_raw(pointer, layout) }
         };
         let Some(&node) = step.nodes.last() else { return Ok(()) };
+        // Plans that show what they compute take all images together.
+        debug_assert_eq!(self.together, self.batch);
         let views = (0..self.batch).map(view).collect::<Result<Vec<_>>>()?;
         // The node may have its channels in another order than the network.
         let value = self.graph().value(self.graph().output_of(node));

@@ -29,9 +29,6 @@ pub(super) const MAX_FUSED: usize = 5;
 const LEAST_MACS: u64 = 200_000;
 /// Blocks of an inverted residual's expanded channels: the paper recommends 2 to 5.
 const CHANNEL_BLOCKS: usize = 4;
-/// Elements that an item reads and writes of the images that go together: 8 MB, a quarter of the third-level cache of Zen 3,
-/// where MobileNet V1 lost 7 % of its images a second with 16 images (64 MB) and V2 3 % (26 MB), and both gained from a few.
-const MOST_TOGETHER: usize = 2 << 20;
 /// Output rows of the tallest image that is computed in strips: each is a list of calls.
 const MAX_STRIPS: usize = 1 << 16;
 
@@ -78,11 +75,15 @@ impl Schedules {
         Schedules { fusion: options.fusion, low_memory: options.low_memory, threads: threads.max(1), blocking }
     }
 
-    /// How many of `batch` images go through all items together where an item reads and writes `elements` of each: a divisor
-    /// of the batch, so that every part is cut the same way.
-    pub fn images_together(&self, batch: usize, elements: usize) -> usize {
-        let most = (MOST_TOGETHER / elements.max(1)).max(1);
-        (1..=most.min(batch)).rev().find(|images| batch.is_multiple_of(*images)).unwrap_or(1)
+    /// How many of `batch` images go through all items together: a divisor of the batch, so that every part is cut the same way.
+    /// An item reads and writes `elements` of each image at the most, and there are so many `weights`: tensors that are no
+    /// larger cost no more than to read the weights for every part. There are images for all threads.
+    pub fn images_together(&self, batch: usize, elements: usize, weights: usize) -> usize {
+        let most = (self.blocking.together.max(weights) / elements.max(1)).max(self.threads);
+        let divides = |images: &usize| batch.is_multiple_of(*images);
+        let below = (1..=most.min(batch)).rev().find(divides).unwrap_or(1);
+        // Where those are far fewer, rather some more.
+        if below * 2 < most { (most..=batch).find(divides).unwrap_or(below) } else { below }
     }
 
     /// The schedule for `nodes`, each the only reader of the one before; `None` where they are better left apart.
@@ -197,5 +198,25 @@ mod tests {
         // The last counts overflow a `usize` of 32 bits.
         let counts = [0, LEAST_MACS - 1, LEAST_MACS, 6 * LEAST_MACS, LEAST_MACS << 32, u64::MAX];
         assert_eq!(counts.map(|macs| schedules.tasks(macs)), [1, 1, 2, 7, 7, 7]);
+    }
+
+    #[test]
+    fn as_many_images_go_together_as_the_caches_hold() {
+        let blocking = Machine::this().blocking();
+        let together = |threads: usize, batch: usize, elements: usize, weights: usize| {
+            Schedules::new(&Options::default(), threads, blocking).images_together(batch, elements, weights)
+        };
+        let all = blocking.together;
+        // As many as there is room for, in equal parts; all where there is room for them; one at least.
+        assert_eq!([1, 8, 12, 64].map(|batch| together(1, batch, all / 8, 0)), [1, 8, 6, 8]);
+        assert_eq!([1, 8, 64].map(|batch| together(1, batch, 2 * all, 0)), [1, 1, 1]);
+        // Rather more than far fewer.
+        assert_eq!([13, 22].map(|batch| together(1, batch, all / 8, 0)), [13, 11]);
+        assert_eq!([5, 17].map(|batch| together(1, batch, all / 2, 0)), [1, 1]);
+        // Images for all threads, and tensors as large as the weights.
+        assert_eq!([2, 8, 16].map(|threads| together(threads, 16, 2 * all, 0)), [2, 8, 16]);
+        assert_eq!([all, 4 * all].map(|weights| together(1, 8, all, weights)), [1, 4]);
+        // Nothing overflows.
+        assert_eq!(together(usize::MAX, 6, 0, usize::MAX), 6);
     }
 }

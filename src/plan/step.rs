@@ -63,7 +63,7 @@ pub(super) struct Step {
     pub nodes: Vec<usize>,
     pub input: Place,
     pub output: Place,
-    /// Multiply-accumulates of the whole batch.
+    /// Multiply-accumulates of the images that go together.
     pub macs: u64,
     /// Bytes of input, output, residual and weights, each once.
     pub bytes: u64,

@@ -149,9 +149,47 @@ fn a_large_batch_goes_in_parts() {
         let features = transposed(&features, (narrow.pixels(), narrow.channels));
         assert_eq!(run(&staged, Inputs::Batches(&[planes]), true), (features, classes));
     }
+    // Images with gaps after pixels, rows and images.
+    let got = super::run(&built(6, false), &Backwards(2), &[images], true);
+    let [features, classes] = &got[..] else { panic!("two outputs") };
+    for (at, each) in each.iter().enumerate() {
+        assert_eq!(features[at * narrow.len()..][..narrow.len()], each.0);
+        assert_eq!(classes[at * logits.len()..][..logits.len()], each.1);
+    }
     // Who looks on sees all images of a node at once.
     let options = Options { batch: 6, observed: true, ..Options::default() };
     assert_eq!(Plan::new(&graph, &HashWeights, &Serial, options).unwrap().images_together(), 6);
+}
+
+/// Channels that are copied one by one, of rows of any length, with gaps after them and without.
+#[test]
+fn copies_have_every_pixel() {
+    for width in [1, 31, 32, 33, 65] {
+        let shape = Shape::new(3, width, 12);
+        let mut net = Builder::new();
+        let image = net.input("image", shape).unwrap();
+        let shuffled = net.shuffle(image, 4).unwrap();
+        let graph = net.build(&[shuffled]).unwrap();
+        let plan = Plan::new(&graph, &HashWeights, &Serial, Options { batch: 2, ..Options::default() }).unwrap();
+        assert_eq!(plan.images_together(), 2);
+        let image: Vec<f32> = (0..2 * shape.len()).map(|value| value as f32).collect();
+        let source = |at: usize| image[at / 12 * 12 + at % 12 % 4 * 3 + at % 12 / 4];
+        let want: Vec<f32> = (0..image.len()).map(source).collect();
+        for gaps in [false, true] {
+            assert_eq!(
+                run(&plan, &Serial, std::slice::from_ref(&image), gaps),
+                [want.clone()],
+                "width {width}, gaps {gaps}"
+            );
+        }
+    }
+    // A tensor counts once, however many runs of it are copied.
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(32, 32, 64)).unwrap();
+    let shuffled = net.shuffle(image, 2).unwrap();
+    let graph = net.build(&[shuffled]).unwrap();
+    let plan = Plan::new(&graph, &HashWeights, &Serial, Options { batch: 16, ..Options::default() }).unwrap();
+    assert_eq!(plan.images_together(), 16);
 }
 
 /// At any address, with any contents, of at least the length that the plan says.
