@@ -212,3 +212,28 @@ fn read_parameters(from: &mut Reader<'_>) -> Result<Parameters> {
     };
     Ok(Parameters { weights, bias, norm })
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::tensor::Shape;
+
+    #[test]
+    fn an_order_that_inputs_do_not_need_is_refused() {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(2, 2, 4)).unwrap();
+        let x = net.pointwise("pw", image, 3, Layer::named("pw")).unwrap();
+        let mut graph = net.build(&[x]).unwrap();
+        let read = |graph: &Graph| {
+            let mut to = Writer(Vec::new());
+            graph.write(&mut to).unwrap();
+            Graph::read(&mut Reader(&to.0)).map(|graph| graph.to_string())
+        };
+        assert_eq!(read(&graph), Ok(graph.to_string()));
+        graph.nodes[0].order = Some(Arc::from([3, 2, 1, 0]));
+        let error = read(&graph).unwrap_err();
+        assert!(matches!(&error, Error::Blob { why } if why.starts_with("pw: pointwise has an order")), "{error}");
+    }
+}
