@@ -76,10 +76,10 @@ impl Schedules {
     }
 
     /// How many of `batch` images go through all items together: a divisor of the batch, so that every part is cut the same way.
-    /// An item reads and writes `elements` of each image at the most, and there are so many `weights`: tensors that are no
-    /// larger cost no more than to read the weights for every part. There are images for all threads.
+    /// An item reads and writes `elements` of each image at the most, and there are so many `weights`, which are read for every
+    /// part: where those are many, tensors of several items may leave the caches. There are images for all threads.
     pub fn images_together(&self, batch: usize, elements: usize, weights: usize) -> usize {
-        let most = (self.blocking.together.max(weights) / elements.max(1)).max(self.threads);
+        let most = (self.blocking.together.max(weights / 4) / elements.max(1)).max(self.threads);
         let divides = |images: &usize| batch.is_multiple_of(*images);
         let below = (1..=most.min(batch)).rev().find(divides).unwrap_or(1);
         // Where those are far fewer, rather some more.
@@ -213,9 +213,9 @@ mod tests {
         // Rather more than far fewer.
         assert_eq!([13, 22].map(|batch| together(1, batch, all / 8, 0)), [13, 11]);
         assert_eq!([5, 17].map(|batch| together(1, batch, all / 2, 0)), [1, 1]);
-        // Images for all threads, and tensors as large as the weights.
+        // Images for all threads, and more where there are many weights.
         assert_eq!([2, 8, 16].map(|threads| together(threads, 16, 2 * all, 0)), [2, 8, 16]);
-        assert_eq!([all, 4 * all].map(|weights| together(1, 8, all, weights)), [1, 4]);
+        assert_eq!([4 * all, 16 * all].map(|weights| together(1, 8, all, weights)), [1, 4]);
         // Nothing overflows.
         assert_eq!(together(usize::MAX, 6, 0, usize::MAX), 6);
     }
