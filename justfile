@@ -38,6 +38,7 @@ full: ci
     just clang --tests
     just westmere --tests
     just aarch64 --tests
+    just cpus
     just setup-targets
     just i686
     just wasm

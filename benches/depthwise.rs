@@ -8,7 +8,7 @@ mod common;
 use common::{every_isa, group, nodes, numbers};
 use criterion::{Criterion, criterion_group, criterion_main};
 use sepconv::ops::{Depthwise, DepthwiseParams};
-use sepconv::{Clamp, DepthwiseKernel, Epilogue, Layout, Shape, View, ViewMut, Window, reference};
+use sepconv::{Batch, BatchMut, Clamp, DepthwiseKernel, Epilogue, Layout, Shape, View, ViewMut, Window, reference};
 
 /// Whether `kernel` computes convolutions under `window`.
 fn serves(kernel: &DepthwiseKernel, window: &Window) -> bool {
@@ -19,10 +19,8 @@ fn serves(kernel: &DepthwiseKernel, window: &Window) -> bool {
 /// The tight pixels of `image` in `layout`, zeros between them.
 fn laid_out(image: &[f32], layout: Layout) -> Vec<f32> {
     let mut out = vec![0.0; layout.extent().expect("the layout is sound")];
-    for (at, pixel) in image.chunks(layout.channels).enumerate() {
-        let first = at / layout.width * layout.row_stride + at % layout.width * layout.pixel_stride;
-        out[first..first + layout.channels].copy_from_slice(pixel);
-    }
+    let mut to = BatchMut::new(&mut out, layout, 0, 1).expect("the output fits");
+    Batch::tight(image, 1, layout.shape()).and_then(|image| image.copy_to(&mut to)).expect("the shapes agree");
     out
 }
 

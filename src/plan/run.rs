@@ -1,7 +1,6 @@
 //! Runs a plan: walks its steps, and resolves the addresses of their calls.
 
 use alloc::vec::Vec;
-use core::iter;
 
 use super::bytes::widen;
 use super::images::{Bytes, Expected, Inputs, Outputs};
@@ -13,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::ops::Call;
 use crate::parallel::Parallel;
 use crate::tensor::buffer::collect;
-use crate::tensor::form::{Form, copy, form};
+use crate::tensor::form::{Form, copy};
 use crate::tensor::{Batch, BatchMut, Image, Shape, View};
 
 /// What looks on while a plan runs, and measures or reads what it computes.
@@ -179,23 +178,16 @@ impl Memory<'_> {
                 unsafe {
                     match self.inputs {
                         Given::Batches(batches) => {
-                            let from =
-                                form(batches[*input].image(), &batches[*input].layout(), batches[*input].is_planes());
-                            copy(
-                                from.of_image(self.first + image, batches[*input].stride(), rows.start),
-                                Form::pixels(to),
-                                rows,
-                                &layout,
-                            );
+                            let from = batches[*input].form(self.first + image, rows.start);
+                            copy(from, Form::pixels(to), rows, &layout);
                         }
                         Given::Bytes(bytes) => widen(&bytes[*input], self.first + image, rows, to, &layout),
                     }
                 }
             }
             Action::Deliver { output, rows, from } => {
-                let (from, layout, batch) = (self.resolve(from, image), step.input.layout, &self.outputs[*output]);
-                let to = form(batch.image(), &batch.layout(), batch.is_planes());
-                let to = to.of_image(self.first + image, batch.stride(), rows.start);
+                let (from, layout) = (self.resolve(from, image), step.input.layout);
+                let to = self.outputs[*output].form(self.first + image, rows.start);
                 // SAFETY: by this function's own contract; the output has the shape of the step's place (`Expected`).
                 unsafe { copy(Form::pixels(from), to, rows, &layout) };
             }
@@ -255,24 +247,23 @@ impl Plan {
     fn walk(&self, parallel: &dyn Parallel, memory: Memory<'_>, observer: &mut dyn Observer) -> Result<()> {
         let mut result = Ok(());
         parallel.enter(self.threads(), &mut || {
-            let firsts = (0..self.batch).step_by(self.together);
-            for (first, (index, step)) in
-                firsts.flat_map(|first| iter::repeat(first).zip(self.steps.iter().enumerate()))
-            {
+            for first in (0..self.batch).step_by(self.together) {
                 let memory = &memory.from(first);
-                let mut ran = false;
-                let mut work = || {
-                    if !core::mem::replace(&mut ran, true) {
-                        // SAFETY: `memory` covers every address of the plan, the tasks of a step write to disjoint memory
-                        // and read nothing that any of them writes, and one step ends before the next begins.
-                        parallel.run(step.tasks.len(), &|task| unsafe { memory.run(step, task) });
+                for (index, step) in self.steps.iter().enumerate() {
+                    let mut ran = false;
+                    let mut work = || {
+                        if !core::mem::replace(&mut ran, true) {
+                            // SAFETY: `memory` covers every address of the plan, the tasks of a step write to disjoint memory
+                            // and read nothing that any of them writes, and one step ends before the next begins.
+                            parallel.run(step.tasks.len(), &|task| unsafe { memory.run(step, task) });
+                        }
+                    };
+                    observer.step(index, &mut work);
+                    work();
+                    if self.shared.options.observed {
+                        // SAFETY: the step is over.
+                        result = result.clone().and(unsafe { self.show(memory, step, observer) });
                     }
-                };
-                observer.step(index, &mut work);
-                work();
-                if self.shared.options.observed {
-                    // SAFETY: the step is over.
-                    result = result.clone().and(unsafe { self.show(memory, step, observer) });
                 }
             }
         });

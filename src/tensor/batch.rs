@@ -3,7 +3,7 @@
 use alloc::format;
 use core::marker::PhantomData;
 
-use super::form::{copy, form};
+use super::form::{Form, copy};
 use super::{Image, Layout, Shape, View, ViewMut};
 use crate::error::{Error, Result};
 
@@ -93,6 +93,13 @@ macro_rules! batch {
                 self.count
             }
 
+            /// Where image `image` lies, from row `row` on.
+            pub(crate) fn form(&self, image: usize, row: usize) -> Form {
+                let first = self.image();
+                let form = if self.planes { Form::planes(first, &self.layout) } else { Form::pixels(first) };
+                form.of_image(image, self.stride, row)
+            }
+
             /// From one image to the next, in elements.
             pub(crate) fn stride(&self) -> usize {
                 self.stride
@@ -165,10 +172,8 @@ impl Batch<'_> {
         if self.layout.is_empty() {
             return Ok(());
         }
-        let [from, target] = [(self.image(), &self.layout, self.planes), (to.image(), &to.layout, to.planes)]
-            .map(|(image, layout, planes)| form(image, layout, planes));
         for image in 0..self.count {
-            let (from, target) = (from.of_image(image, self.stride, 0), target.of_image(image, to.stride, 0));
+            let (from, target) = (self.form(image, 0), to.form(image, 0));
             // SAFETY: both batches hold the images, and `to` borrows its own uniquely.
             unsafe { copy(from, target, &(0..self.layout.height), &self.layout) };
         }

@@ -17,20 +17,17 @@ impl Form {
         Form { image, channel_stride: 1 }
     }
 
+    /// Planes without gaps, from where `image` begins.
+    pub fn planes(image: Image, layout: &Layout) -> Form {
+        let image = Image { pixel_stride: 1, row_stride: layout.width as isize, ..image };
+        Form { image, channel_stride: layout.pixels() }
+    }
+
     /// Image `image` of those that are `stride` apart, from row `row` on.
     pub fn of_image(self, image: usize, stride: usize, row: usize) -> Form {
         let pointer = self.image.pointer.wrapping_add(image * stride);
         Form { image: Image { pointer, ..self.image }.offset(row, 0, 0), ..self }
     }
-}
-
-/// The form of a caller's image: its pixels at `image`, or its planes, without gaps, from there on.
-pub(crate) fn form(image: Image, layout: &Layout, planes: bool) -> Form {
-    if !planes {
-        return Form::pixels(image);
-    }
-    let image = Image { pixel_stride: 1, row_stride: layout.width as isize, ..image };
-    Form { image, channel_stride: layout.pixels() }
 }
 
 /// Copies as many rows as `rows` has, of images of `layout`'s width and channels, from where `from` is to where `to` is.
