@@ -93,7 +93,8 @@ impl Compiler<'_> {
         let source = |operand: Operand| sliced(operand).map(Source::whole);
         let output = sliced(item.output)?;
         if item.stages.is_empty() {
-            let parts = item.inputs.iter().map(|&part| sliced(part)).collect::<Result<Vec<_>>>()?;
+            let part = |part: &Operand| Ok((place(part.tensor)?, part.first..part.first + part.channels));
+            let parts = item.inputs.iter().map(part).collect::<Result<Vec<_>>>()?;
             return Ok(vec![self.gather(&parts, output)]);
         }
         let input = source(item.inputs[0])?;
@@ -184,22 +185,25 @@ impl Compiler<'_> {
         Ok(Step { operators, kernels, actions, tasks, nodes, input: input.place, output, macs, bytes, shared_bytes })
     }
 
-    /// The step that copies `parts` side by side to `output`: one call for all that lies in one tensor.
-    fn gather(&self, parts: &[Place], output: Place) -> Step {
+    /// The step that copies `parts`, channels of tensors, side by side to `output`: one call for all that lies in one tensor.
+    fn gather(&self, parts: &[(Place, Range<usize>)], output: Place) -> Step {
         let mut tensors: Vec<(Place, Vec<CopyRun>)> = Vec::new();
-        let mut to = 0;
-        for part in parts {
-            let run = CopyRun { from: part.channel, to, channels: part.layout.channels };
-            match tensors.iter_mut().find(|(tensor, _)| tensor.region == part.region) {
-                Some((_, runs)) => runs.push(run),
-                None => tensors.push((Place { channel: 0, ..*part }, vec![run])),
-            }
-            to += part.layout.channels;
+        // The tensor that each channel comes from.
+        let mut sources = Vec::new();
+        for (tensor, channels) in parts {
+            let run = CopyRun { from: channels.start, to: sources.len(), channels: channels.len() };
+            let known = tensors.iter().position(|(known, _)| known.region == tensor.region);
+            let index = known.unwrap_or_else(|| {
+                tensors.push((*tensor, Vec::new()));
+                tensors.len() - 1
+            });
+            tensors[index].1.push(run);
+            sources.resize(sources.len() + channels.len(), index);
         }
-        // Nothing writes between its runs.
-        let alone = tensors.len() == 1;
-        let tensors: Vec<(Place, Arc<dyn Packed>)> =
-            tensors.into_iter().map(|(tensor, runs)| (tensor, Arc::new(Copy::new(&runs, alone)) as _)).collect();
+        let copy = |(index, (tensor, runs)): (usize, (Place, Vec<CopyRun>))| {
+            (tensor, Arc::new(Copy::new(&runs, index, tensor.layout.channels, &sources)) as _)
+        };
+        let tensors: Vec<(Place, Arc<dyn Packed>)> = tensors.into_iter().enumerate().map(copy).collect();
         let operators = tensors.iter().map(|(_, copy)| copy.clone()).collect();
         self.copy(operators, "copy", output, |rows, actions| {
             let size = (rows.len(), output.layout.width);

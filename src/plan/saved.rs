@@ -26,7 +26,7 @@ use crate::tensor::stored::Saved;
 /// How a blob begins.
 const MAGIC: &[u8; 8] = b"sepconv\0";
 /// The format of what follows.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// Where the head has its length, the hash of what follows that in it, and the hash of the weights.
 const LENGTH: Range<usize> = 16..24;
 const HEAD_HASH: Range<usize> = 24..32;

@@ -18,6 +18,6 @@ pub use clamp::Clamp;
 pub(crate) use image::Image;
 pub use layout::Layout;
 pub use shape::Shape;
-pub(crate) use transpose::transpose;
+pub(crate) use transpose::{Transposition, transpose, transpose_block};
 pub use view::{View, ViewMut};
 pub use window::{Padding, Window};

@@ -8,6 +8,32 @@ use super::buffer::LINE;
 /// give one line in turn.
 const AHEAD: usize = 6 * LINE;
 
+/// A transposition of small matrices whose rows follow each other without gaps, and so do the columns in what they become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transposition {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Transposition {
+    /// What brings the elements at these places side by side, in their order, if a transposition does: of four rows or more, and
+    /// of more columns than one.
+    pub fn of(places: impl ExactSizeIterator<Item = usize> + Clone) -> Option<Transposition> {
+        let (mut begin, count) = (places.clone(), places.len());
+        let (first, second) = (begin.next()?, begin.next()?);
+        let columns = second.checked_sub(first).filter(|&columns| columns > 1)?;
+        let rows = count / columns;
+        let regular =
+            places.enumerate().all(|(at, place)| place == first + at % rows.max(1) * columns + at / rows.max(1));
+        (rows >= 4 && rows * columns == count && regular).then_some(Transposition { rows, columns })
+    }
+
+    /// The blocks of four rows by at most four columns that hold all elements.
+    pub fn blocks(self) -> usize {
+        self.rows.div_ceil(4) * self.columns.div_ceil(4)
+    }
+}
+
 /// Exchanges rows and columns of `rows` x `columns` elements: element `column` of row `row`, which begins `row * stride` after
 /// `from`, goes to `place(column) + row` after `to`.
 ///
@@ -41,6 +67,27 @@ pub(crate) unsafe fn transpose(
             // SAFETY: by this function's own contract.
             unsafe { to.add(place(column) + row).write(from.add(row * stride + column).read()) };
         }
+    }
+}
+
+/// Exchanges rows and columns of four rows of `COLUMNS` elements, at most four: rows begin `stride` apart, columns `to_stride`.
+///
+/// # Safety
+/// As for [`transpose`].
+#[inline(always)]
+pub(crate) unsafe fn transpose_block<const COLUMNS: usize>(
+    (from, stride): (*const f32, usize),
+    (to, to_stride): (*mut f32, usize),
+) {
+    // SAFETY: by this function's own contract.
+    let block = array::from_fn(|row| unsafe {
+        let mut elements = [0.0; 4];
+        elements[..COLUMNS].copy_from_slice(&from.add(row * stride).cast::<[f32; COLUMNS]>().read());
+        elements
+    });
+    for (column, run) in transposed(block).into_iter().take(COLUMNS).enumerate() {
+        // SAFETY: by this function's own contract.
+        unsafe { to.add(column * to_stride).cast::<[f32; 4]>().write(run) };
     }
 }
 
@@ -108,5 +155,21 @@ mod tests {
                 assert_eq!(value, expected, "{rows} x {columns}, row {row}, column {column}");
             }
         }
+    }
+
+    #[test]
+    fn a_transposition_is_known_by_its_places() {
+        let of = |places: &[usize]| Transposition::of(places.iter().copied());
+        assert_eq!(of(&[7, 9, 11, 13, 8, 10, 12, 14]), Some(Transposition { rows: 4, columns: 2 }));
+        assert_eq!(of(&[7, 9, 11, 13, 8, 10, 14, 12]), None, "two places exchanged");
+        assert_eq!(of(&[7, 9, 11, 13, 8, 10, 12]), None, "one is missing");
+        assert_eq!(of(&[0, 4, 1, 5, 2, 6, 3, 7]), None, "two rows");
+        assert_eq!(of(&[0, 1, 2, 3, 4]), None, "one column");
+        assert_eq!(of(&[5, 3, 1]), None);
+        assert_eq!(of(&[0, 9]), None, "fewer places than columns");
+        assert_eq!(of(&[4]), None);
+        assert_eq!(of(&[]), None);
+        assert_eq!(Transposition { rows: 18, columns: 8 }.blocks(), 10);
+        assert_eq!(Transposition { rows: 8, columns: 3 }.blocks(), 2);
     }
 }
