@@ -60,8 +60,8 @@ setup:
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends {{arm_tools}} clang binutils python3-venv valgrind >/dev/null
     rustup component add --toolchain nightly miri rust-src
     rustup target add thumbv7em-none-eabi
-    command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --quiet
-    command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
+    command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --debug --quiet
+    command -v cargo-deny >/dev/null || cargo install cargo-deny --debug --locked --quiet
 
 # The README's test command; no ISA of this machine may be skipped, nor the disassembly.
 test:
@@ -92,9 +92,9 @@ check-candle:
 # Format, lints, docs.
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --exclude sepconv-tract --all-targets -- -D warnings
+    cargo clippy --workspace --exclude sepconv-tract --features capi --all-targets -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
 
 # The embedded digits: at least 98 % right.
 digits:
@@ -127,7 +127,7 @@ errors:
 
 # The tests with debug assertions and overflow checks.
 debug:
-    SEPCONV_REQUIRE_OBJDUMP=1 cargo test
+    SEPCONV_REQUIRE_OBJDUMP=1 cargo test --features capi
 
 # Runs inside runs, for a minute.
 nested seconds="60":
@@ -141,7 +141,9 @@ refused:
 
 # The portable tier and everything unsafe beside it under Miri, on tiny shapes.
 miri:
-    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std,reference --test tiny --test bad_input
+    export MIRIFLAGS=-Zmiri-disable-isolation; \
+    test="cargo +nightly miri test --no-default-features --features std,reference"; \
+    $test --test bad_input & $test --test tiny; wait $!
 
 # Saved plans and forged ones under Miri, for many minutes.
 miri-saved:
@@ -196,12 +198,9 @@ aarch64 *tests=core:
 benches:
     cargo bench --no-run
 
-# The C interface: its lints, docs and tests, and the C examples with the static and the shared library.
+# The C interface: its tests, and the C examples with the static and the shared library.
 capi:
-    cargo clippy --features capi --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
-    cargo test --release --features capi --lib capi::
-    cargo test --release --features capi --test capi
+    cargo test --release --features capi --lib --test capi
     for kind in staticlib cdylib; do cargo rustc --release --lib --features capi --crate-type "$kind"; done
     mkdir -p target/c
     for example in digits threads; do \
@@ -254,7 +253,7 @@ package:
 
 # The oldest Rust that Cargo.toml promises: as far as lints know.
 msrv:
-    cargo clippy --lib -- -D clippy::incompatible_msrv
+    cargo clippy --lib --features capi -- -D clippy::incompatible_msrv
 
 # Licences, sources and duplicates of all dependencies, without an index or an advisory from the network.
 deny:
@@ -313,7 +312,5 @@ fuzz seconds="20":
     export CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined"; \
     export ASAN_OPTIONS="allocator_may_return_null=1:max_allocation_size_mb=512"; \
     cargo +nightly fuzz build; \
-    for target in $(cargo +nightly fuzz list); do \
-        mkdir -p "fuzz/corpus/$target"; \
-        cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- -max_total_time={{seconds}} 2>&1 | tail -n 20 | tee target/fuzz.txt | tail -n 3 || { cat target/fuzz.txt; exit 1; }; \
-    done
+    one='mkdir -p fuzz/corpus/{}; cargo +nightly fuzz run {} fuzz/corpus/{} fuzz/seeds/{} -- -max_total_time={{seconds}} >target/fuzz-{}.txt 2>&1 && tail -n 3 target/fuzz-{}.txt || { cat target/fuzz-{}.txt; exit 1; }'; \
+    cargo +nightly fuzz list | xargs -P 2 -I{} bash -c "$one"
