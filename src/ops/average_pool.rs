@@ -5,16 +5,13 @@ use alloc::sync::Arc;
 #[cfg(feature = "reference")]
 use alloc::vec::Vec;
 
-use pulp::Simd;
-
 use super::epilogue::Epilogue;
-use super::max_pool::strip_window;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::pack::Packing;
 use super::part::{Call, Part};
-use super::simd::{Pixelwise, Sum, each_pixel, reduce_window};
+use super::pool::{Mean, reduce_windows};
 use crate::blob::Writer;
 use crate::error::{Error, Result};
 #[cfg(feature = "reference")]
@@ -179,19 +176,8 @@ impl Packed for Pooling {
     }
 
     unsafe fn run(&self, call: &Call) {
+        let mean = Mean { of: self.count_padding.then(|| self.window.taps()) };
         // SAFETY: by this function's own contract.
-        unsafe { each_pixel(call, &Pooling { window: strip_window(self.window, call.missing), ..*self }) };
-    }
-}
-
-impl Pixelwise for Pooling {
-    #[inline(always)]
-    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
-        output.fill(0.0);
-        let (window, image) = ((&self.window, place), (call.input, call.input_size));
-        // SAFETY: by this function's own contract.
-        let count = unsafe { reduce_window::<S, Sum>(simd, window, image, false, output) };
-        let scale = 1.0 / (if self.count_padding { self.window.taps() } else { count }) as f32;
-        output.iter_mut().for_each(|sum| *sum *= scale);
+        unsafe { reduce_windows(call, self.window, &mean) };
     }
 }

@@ -4,22 +4,20 @@ use alloc::sync::Arc;
 #[cfg(feature = "reference")]
 use alloc::vec::Vec;
 
-use pulp::Simd;
-
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
 use super::operator::Given;
 use super::operator::{Operator, Packed, Site, Traits};
 use super::pack::Packing;
 use super::part::{Call, Part};
-use super::simd::{Maximum, Pixelwise, each_pixel, reduce_window};
+use super::pool::{Maximum, reduce_windows};
 use crate::blob::Writer;
 use crate::error::Result;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
-use crate::tensor::{Padding, Shape, View, ViewMut, Window};
+use crate::tensor::{Shape, View, ViewMut, Window};
 
 /// Max pooling: the first tap inside the image, then each later one that is greater, or NaN. Padding, which is smaller
 /// than the window on each side, never counts. An error where no tap of a window is inside, or `output` has another shape.
@@ -94,20 +92,6 @@ impl Packed for MaxPool {
 
     unsafe fn run(&self, call: &Call) {
         // SAFETY: by this function's own contract.
-        unsafe { each_pixel(call, &MaxPool { window: strip_window(self.window, call.missing) }) };
+        unsafe { reduce_windows(call, self.window, &Maximum) };
     }
-}
-
-impl Pixelwise for MaxPool {
-    #[inline(always)]
-    unsafe fn pixel<S: Simd>(&self, simd: S, call: &Call, place: (usize, usize), output: &mut [f32]) {
-        let (window, image) = ((&self.window, place), (call.input, call.input_size));
-        // SAFETY: by this function's own contract.
-        unsafe { reduce_window::<S, Maximum>(simd, window, image, true, output) };
-    }
-}
-
-/// `window` as it lies on a strip of rows that `missing` rows of the first window stick out of.
-pub(super) fn strip_window(window: Window, missing: usize) -> Window {
-    window.padding(Padding { top: missing, ..window.padding })
 }

@@ -13,6 +13,7 @@ mod operator;
 mod pack;
 mod part;
 mod pointwise;
+mod pool;
 pub(crate) mod saved;
 mod simd;
 mod softmax;

@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::part::Call;
 use crate::math::fma;
-use crate::tensor::{Clamp, Image, Window};
+use crate::tensor::{Clamp, Image};
 
 /// An operator that computes its output pixel by pixel.
 pub(super) trait Pixelwise {
@@ -114,107 +114,5 @@ pub(super) fn leaky_norm_run<S: Simd>(
     for ((&x, output), (&scale, &shift)) in x_tail.iter().zip(tail).zip(scale_tail.iter().zip(shift_tail)) {
         let leaky = if x < 0.0 { x * slope } else { x };
         *output = clamp.apply(fma(leaky, scale, shift));
-    }
-}
-
-/// What a pooling does with the taps of a window, one after the other.
-pub(super) trait Reduce {
-    /// Takes tap `x` into `sofar`, each channel by itself.
-    fn vector<S: Simd>(simd: S, sofar: S::f32s, x: S::f32s) -> S::f32s;
-
-    /// The same for one channel.
-    fn scalar(sofar: f32, x: f32) -> f32;
-}
-
-/// `x > m || x.is_nan() ? x : m`.
-pub(super) struct Maximum;
-
-impl Reduce for Maximum {
-    #[inline(always)]
-    fn vector<S: Simd>(simd: S, m: S::f32s, x: S::f32s) -> S::f32s {
-        // A NaN in x fails every comparison, so it is the case "neither less nor equal"; a NaN in m stays unless x is NaN
-        // as well.
-        let keep = simd.select_f32s(simd.greater_than_f32s(x, m), x, m);
-        let ordered = simd.less_than_or_equal_f32s(x, simd.splat_f32s(f32::INFINITY));
-        simd.select_f32s(ordered, keep, x)
-    }
-
-    #[inline(always)]
-    fn scalar(m: f32, x: f32) -> f32 {
-        if x > m || x.is_nan() { x } else { m }
-    }
-}
-
-/// `sum + x`.
-pub(super) struct Sum;
-
-impl Reduce for Sum {
-    #[inline(always)]
-    fn vector<S: Simd>(simd: S, sum: S::f32s, x: S::f32s) -> S::f32s {
-        simd.add_f32s(sum, x)
-    }
-
-    #[inline(always)]
-    fn scalar(sum: f32, x: f32) -> f32 {
-        sum + x
-    }
-}
-
-/// Taps of a window that are reduced at once: a window of 3x3 in one go.
-const TAPS: usize = 9;
-
-/// Reduces the taps of `window` that lie inside `image`, row-major, into `output`, which holds what comes before them; where
-/// `from_first` it holds nothing, and becomes the first tap. Returns how many there are.
-///
-/// # Safety
-/// The image must have this size, and nothing write to it meanwhile.
-#[inline(always)]
-pub(super) unsafe fn reduce_window<S: Simd, R: Reduce>(
-    simd: S,
-    (window, place): (&Window, (usize, usize)),
-    (image, size): (Image, (usize, usize)),
-    from_first: bool,
-    output: &mut [f32],
-) -> usize {
-    let ((row, column), (rows, columns)) = window.tap_ranges(size, place);
-    let mut taps: [&[f32]; TAPS] = [&[]; TAPS];
-    let mut waiting = 0;
-    for ky in 0..rows.len() {
-        for kx in 0..columns.len() {
-            // SAFETY: the tap lies inside the image, by this function's own contract.
-            let tap =
-                unsafe { pixel(image, (row + ky * window.dilation.0, column + kx * window.dilation.1), output.len()) };
-            if from_first && (ky, kx) == (0, 0) {
-                output.copy_from_slice(tap);
-                continue;
-            }
-            taps[waiting] = tap;
-            waiting += 1;
-            if waiting == TAPS {
-                reduce_run::<S, R>(simd, &taps, output);
-                waiting = 0;
-            }
-        }
-    }
-    reduce_run::<S, R>(simd, &taps[..waiting], output);
-    rows.len() * columns.len()
-}
-
-/// Reduces runs of the length of `output` in turn into it.
-#[inline(always)]
-fn reduce_run<S: Simd, R: Reduce>(simd: S, taps: &[&[f32]], output: &mut [f32]) {
-    let whole = output.len() - output.len() % S::F32_LANES;
-    let (vectors, tail) = S::as_mut_simd_f32s(output);
-    for (at, output) in vectors.iter_mut().enumerate() {
-        let mut sofar = *output;
-        for tap in taps {
-            // SAFETY: `taps` are as long as the output, which has as many vectors.
-            let x = unsafe { tap.as_ptr().cast::<S::f32s>().add(at).read_unaligned() };
-            sofar = R::vector(simd, sofar, x);
-        }
-        *output = sofar;
-    }
-    for (at, output) in tail.iter_mut().enumerate() {
-        *output = taps.iter().fold(*output, |sofar, tap| R::scalar(sofar, tap[whole + at]));
     }
 }

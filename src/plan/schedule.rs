@@ -104,6 +104,7 @@ impl Schedules {
             roles => (roles, false),
         };
         let chain = match convolutions {
+            [Role::Convolve] => pooled,
             [Role::Convolve, rest @ ..] => separable(rest),
             all => separable(all),
         };

@@ -226,20 +226,29 @@ impl Window {
         rows.saturating_sub(1) * self.stride.0 + self.extent().0
     }
 
-    /// The taps of output pixel (`y`, `x`) that are inside an image of `height` x `width`: a range of rows and one of columns
-    /// of the window, and the row and the column of the first of them.
+    /// The taps of output row `y` that are inside an image of `height` rows: the row of the first of them, and which rows of the
+    /// window they are.
     #[inline(always)]
-    pub(crate) fn tap_ranges(
-        &self,
-        (height, width): (usize, usize),
-        (y, x): (usize, usize),
-    ) -> ((usize, usize), (Range<usize>, Range<usize>)) {
+    pub(crate) fn tap_rows(&self, height: usize, y: usize) -> (usize, Range<usize>) {
         let Window { size, stride, dilation, padding, .. } = *self;
         let rows = inside(y * stride.0, (size.0, dilation.0), padding.top, height);
+        ((y * stride.0 + rows.start * dilation.0).saturating_sub(padding.top), rows)
+    }
+
+    /// The taps of output column `x` that are inside an image of `width` columns: the column of the first of them, and which
+    /// columns of the window they are.
+    #[inline(always)]
+    pub(crate) fn tap_columns(&self, width: usize, x: usize) -> (usize, Range<usize>) {
+        let Window { size, stride, dilation, padding, .. } = *self;
         let columns = inside(x * stride.1, (size.1, dilation.1), padding.left, width);
-        let row = (y * stride.0 + rows.start * dilation.0).saturating_sub(padding.top);
-        let column = (x * stride.1 + columns.start * dilation.1).saturating_sub(padding.left);
-        ((row, column), (rows, columns))
+        ((x * stride.1 + columns.start * dilation.1).saturating_sub(padding.left), columns)
+    }
+
+    /// The output columns whose taps are all inside an image of `width` columns.
+    pub(crate) fn inner_columns(&self, width: usize) -> Range<usize> {
+        let (stride, left) = (self.stride.1, self.padding.left);
+        let end = (width + left + stride).saturating_sub(self.extent().1) / stride;
+        left.div_ceil(stride)..end
     }
 
     /// The taps of output pixel `pixel` (row, column) that are inside an image of size `image` (height, width), row-major:
@@ -250,7 +259,7 @@ impl Window {
         image: (usize, usize),
         pixel: (usize, usize),
     ) -> impl Iterator<Item = (usize, usize, usize)> {
-        let ((row, column), (rows, columns)) = self.tap_ranges(image, pixel);
+        let ((row, rows), (column, columns)) = (self.tap_rows(image.0, pixel.0), self.tap_columns(image.1, pixel.1));
         let Window { size, dilation, .. } = self;
         let first = (rows.start, columns.start);
         rows.flat_map(move |ky| columns.clone().map(move |kx| (ky, kx))).map(move |(ky, kx)| {
