@@ -94,7 +94,9 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --exclude sepconv-tract --features capi --all-targets -- -D warnings
     cargo clippy --all-targets --no-default-features -- -D warnings
+    cargo clippy --release --lib -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
 
 # The embedded digits: at least 98 % right.
 digits:
@@ -141,9 +143,10 @@ refused:
 
 # The portable tier and everything unsafe beside it under Miri, on tiny shapes.
 miri:
+    cargo +nightly miri setup
     export MIRIFLAGS=-Zmiri-disable-isolation; \
     test="cargo +nightly miri test --no-default-features --features std,reference"; \
-    $test --test bad_input & $test --test tiny; wait $!
+    $test --test bad_input & status=0; $test --test tiny || status=$?; wait $!; exit $status
 
 # Saved plans and forged ones under Miri, for many minutes.
 miri-saved:
@@ -312,5 +315,5 @@ fuzz seconds="20":
     export CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined"; \
     export ASAN_OPTIONS="allocator_may_return_null=1:max_allocation_size_mb=512"; \
     cargo +nightly fuzz build; \
-    one='mkdir -p fuzz/corpus/{}; cargo +nightly fuzz run {} fuzz/corpus/{} fuzz/seeds/{} -- -max_total_time={{seconds}} >target/fuzz-{}.txt 2>&1 && tail -n 3 target/fuzz-{}.txt || { cat target/fuzz-{}.txt; exit 1; }'; \
+    one='mkdir -p fuzz/corpus/{}; cargo +nightly fuzz run {} fuzz/corpus/{} fuzz/seeds/{} -- -max_total_time={{seconds}} >target/fuzz-{}.txt 2>&1 && lines=3 || lines=20; { echo {}:; tail -n $lines target/fuzz-{}.txt; }; [ $lines = 3 ]'; \
     cargo +nightly fuzz list | xargs -P 2 -I{} bash -c "$one"

@@ -286,6 +286,12 @@ fn activations_stay_small() {
     let pooled = plan(&xception, Options { fusion: Fusion::Strips(2), ..Options::default() });
     let ends = |line: &sepconv::Description<'_>| line.kernels.last() == Some(&"max_pool") && line.kernels.len() > 1;
     assert!(pooled.describe().filter(ends).count() >= 2);
+    // So is the first one of a SqueezeNet, behind its stem: the stem's output never exists as a whole.
+    let squeezenet = Network::new(Architecture::Squeezenet1_1, &Config::of(Architecture::Squeezenet1_1)).unwrap();
+    let pooled = plan(&squeezenet, Options { fusion: Fusion::Strips(2), ..Options::default() });
+    assert_eq!(pooled.describe().filter(ends).count(), 1);
+    let off = plan(&squeezenet, Options { fusion: Fusion::Off, ..Options::default() });
+    assert!(2 * pooled.peak_bytes() < off.peak_bytes(), "{} and {}", pooled.peak_bytes(), off.peak_bytes());
 }
 
 #[test]

@@ -195,10 +195,13 @@ fn channels_in_pieces() {
         let both = net.concat(&[image, leaky]).unwrap();
         let shuffled = net.shuffle(both, groups).unwrap();
         let halves = net.split(shuffled, &[channels, channels]).unwrap();
+        // Those of one tensor, in five groups of five or more.
+        let several = net.pointwise("several", leaky, 5 * channels, Layer::named("several")).unwrap();
+        let transposed = net.shuffle(several, 5).unwrap();
         let pooled = net.max_pool("pooled", halves[0], Window::square(2)).unwrap();
         let mixed = net.grouped_pointwise("mixed", halves[1], groups, groups, Layer::named("mixed")).unwrap();
         let logits = net.flattened("logits", mixed, Flatten::ChannelsLast, 3, Layer::named("logits")).unwrap();
-        let graph = net.build(&[logits, pooled, shuffled]).unwrap();
+        let graph = net.build(&[logits, pooled, shuffled, transposed]).unwrap();
         let input = HashWeights::image(2, 3, channels).unwrap();
         let want = graph.reference(&HashWeights, &[&input]).unwrap();
         let options = Options { isa: Some(Isa::Portable), batch: 2, ..Options::default() };
@@ -223,7 +226,9 @@ fn channels_in_pieces() {
 fn large_windows() {
     let mut numbers = Numbers(7);
     let a = Image::new(&mut numbers, (6, 5, 11), 3, 5);
-    for window in [Window::square(4), Window::new(5, 2), Window::new(1, 1), Window::new(6, 5)] {
+    let three = Window::square(3);
+    for window in [Window::square(4), Window::new(5, 2), Window::new(1, 1), Window::new(6, 5), three, three.dilation(2)]
+    {
         let (height, width) = window.output(6, 5).unwrap();
         let mut pooled = Image::new(&mut numbers, (height, width, 11), 1, 0);
         max_pool(window, a.view(), pooled.view_mut()).unwrap();

@@ -63,15 +63,17 @@ pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
 
 /// For every node the order in which it should write its output channels, where that is another than theirs: sorted by their
 /// readers, so that what is read first stands first. It is taken where it leaves the readers fewer runs, or as many and the
-/// first one's, of several, at the front, where they can be written beside what else it reads.
+/// first one's, of several, at the front, where they can be written beside what else it reads; but not in place of a transposition
+/// that costs less.
 fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
     // Of every channel of a node: who reads it, the last reader first. A reader is a node, and a slice of its inputs.
     let mut readers: Vec<Vec<Vec<(usize, usize)>>> =
         graph.nodes.iter().map(|node| vec![Vec::new(); node.output.channels]).collect();
     // What is summed with another tensor, or leaves the graph, has the order of the network.
     let mut fixed = vec![false; graph.nodes.len()];
-    // The channels of a node as its first reader takes them, or the reader behind that which passes them on.
-    let mut taken: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+    // The channels of a node as its reader takes them, or the reader behind that which passes them on. None where there are
+    // several readers, or channels of others among them.
+    let mut taken: Vec<Option<Vec<usize>>> = vec![None; graph.nodes.len()];
     let fix = |fixed: &mut Vec<bool>, value: usize| {
         for &(origin, _) in &channels[value] {
             if let Origin::Node(node) = origin {
@@ -89,17 +91,16 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
         if passes_on && fixed[index] {
             fix(&mut fixed, value);
         }
-        let as_taken = if passes_on && !taken[index].is_empty() {
-            core::mem::take(&mut taken[index])
-        } else {
-            (0..channels[value].len()).collect()
-        };
-        let nodes = |at: usize| match channels[value][at] {
-            (Origin::Node(node), channel) => Some((node, channel)),
-            _ => None,
-        };
-        as_taken.iter().filter_map(|&at| nodes(at)).for_each(|(node, _)| taken[node].clear());
-        as_taken.iter().filter_map(|&at| nodes(at)).for_each(|(node, channel)| taken[node].push(channel));
+        let further = passes_on.then(|| taken[index].take()).flatten();
+        let order = further.unwrap_or_else(|| (0..channels[value].len()).collect());
+        let sources: Vec<Channel> = order.into_iter().map(|at| channels[value][at]).collect();
+        let alone = sources.iter().all(|source| source.0 == sources[0].0);
+        for &(origin, _) in if alone { &sources[..sources.len().min(1)] } else { &sources } {
+            if let Origin::Node(from) = origin {
+                let first = alone && taken[from].is_none();
+                taken[from] = Some(sources.iter().filter(|_| first).map(|source| source.1).collect());
+            }
+        }
         let slice = (channels[value].len() / node.operator.groups()).max(1);
         for (at, &(origin, channel)) in channels[value].iter().enumerate() {
             let Origin::Node(from) = origin else { continue };
@@ -133,7 +134,8 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
         let count = own.iter().filter(|channel| reads_first(channel)).count();
         let in_front = |order: &[usize]| order[..count].iter().all(reads_first);
         let (before, after) = (runs(&own), runs(&order));
-        if transposition_outdoes(after, taken[index].iter().copied()) {
+        // What is copied faster as it stands stays so.
+        if taken[index].as_ref().is_some_and(|taken| transposition_outdoes(after, taken.iter().copied())) {
             return None;
         }
         (after < before || after == before && in_front(&order) && !in_front(&own)).then_some(order)

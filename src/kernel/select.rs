@@ -85,7 +85,7 @@ pub fn depthwise(
 
 /// The dense convolution kernel for a window of so many rows and columns over `inputs` channels, to `outputs`: that for stems
 /// where it serves, else that for any shape; of several the one with the widest vectors that the CPU computes whole, then the
-/// one whose panels hold the fewest columns beside the `outputs`. An error where none is shipped.
+/// one with the fewest padding columns, then the one with the most pixels a tile. An error where none is shipped.
 pub fn conv(kernels: &Kernels, window: (usize, usize), inputs: usize, outputs: usize) -> Result<&'static ConvKernel> {
     best_conv(kernels.conv(), Machine::this().double_pumped_avx512(), window, (inputs, outputs))
         .ok_or_else(|| none("conv", kernels))

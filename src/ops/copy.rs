@@ -20,22 +20,70 @@ pub(crate) struct CopyRun {
     pub channels: usize,
 }
 
-/// Copies runs of channels: in pieces of 8, 4, 2 and 1 channels, each of some pixels before the next.
+/// Copies channels: runs of them, or a transposition.
 #[derive(Debug)]
-pub(crate) struct Copy {
-    eights: Pieces,
-    fours: Pieces,
-    twos: Pieces,
-    ones: Pieces,
-    shuffle: Option<Shuffle>,
+pub(crate) enum Copy {
+    Runs(Runs),
+    Shuffle(Shuffle),
 }
 
-/// Blocks of four rows, transposed: the first channels of those of four columns, and of those of the last, fewer ones.
+/// Runs of channels that are longer than pieces, and pieces of 1, 2, 4 and 8 channels. Long ones are copied first, then the
+/// largest pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    long: Vec<CopyRun>,
+    pieces: [Pieces; 4],
+}
+
+/// A transposition in blocks of four rows: those of four columns, and those of the last, fewer ones.
 #[derive(Debug)]
-struct Shuffle {
+pub(crate) struct Shuffle {
     of: Transposition,
     whole: Pieces,
     last: Pieces,
+}
+
+/// The first channels of pieces, of the input and of the output.
+type Pieces = Vec<(usize, usize)>;
+
+/// Pixels that are copied together, one piece after the other.
+const AT_ONCE: usize = 32;
+/// The most channels of a run that is copied in pieces: to copy more by a call costs no more.
+const IN_PIECES: usize = 64;
+
+impl Copy {
+    /// `runs`, in the order of their outputs, of tensor number `tensor`, which has so many channels. Each channel of the output
+    /// comes from the tensor that `sources` says, runs of them with their ends; tensors are copied in the order of their
+    /// numbers.
+    pub fn new(runs: &[CopyRun], (tensor, input): (usize, usize), sources: &[(usize, usize)]) -> Self {
+        if let Some(shuffle) = Shuffle::of(runs) {
+            return Copy::Shuffle(shuffle);
+        }
+        let source = |channel: usize| sources.get(sources.partition_point(|&(end, _)| end <= channel));
+        let longest = runs.iter().map(|run| run.channels).max().unwrap_or(0);
+        let mut all = Runs::default();
+        for &run in runs.iter().filter(|run| run.channels > 0) {
+            let CopyRun { from, to, channels } = run;
+            if channels > IN_PIECES {
+                all.long.push(run);
+                continue;
+            }
+            // One piece, if what it writes behind its channels is written again: by another tensor, or by this one, of which no
+            // larger piece was written before.
+            let rounded = channels.next_power_of_two();
+            let first = if rounded == longest.next_power_of_two() { tensor } else { tensor + 1 };
+            let again = |channel| source(channel).is_some_and(|&(_, source)| source >= first);
+            if rounded <= 8 && from + rounded <= input && (to + channels..to + rounded).all(again) {
+                all.pieces[rounded.ilog2() as usize].push((from, to));
+                continue;
+            }
+            // As many channels at once as there are; the last piece ends at the last channel, and copies some again.
+            let width = 1 << channels.ilog2().min(3);
+            let starts = (0..channels).step_by(width).map(|start| start.min(channels - width));
+            all.pieces[width.ilog2() as usize].extend(starts.map(|start| (from + start, to + start)));
+        }
+        Copy::Runs(all)
+    }
 }
 
 impl Shuffle {
@@ -43,7 +91,7 @@ impl Shuffle {
     fn of(runs: &[CopyRun]) -> Option<Shuffle> {
         let CopyRun { from, to, .. } = *runs.first()?;
         let single = |(at, run): (usize, &CopyRun)| run.channels == 1 && run.to == to + at;
-        let of = Transposition::of(runs.iter().map(|run| run.from))?;
+        let of = Transposition::of(runs.iter().map(|run| run.from)).filter(|_| runs.iter().enumerate().all(single))?;
         let Transposition { rows, columns } = of;
         let blocks = |range: Range<usize>| {
             // The last one ends at the last row, and copies some again.
@@ -52,55 +100,7 @@ impl Shuffle {
             range.step_by(4).flat_map(rows_of).map(place).collect()
         };
         let whole = columns - columns % 4;
-        let shuffle = Shuffle { of, whole: blocks(0..whole), last: blocks(whole..columns) };
-        runs.iter().enumerate().all(single).then_some(shuffle)
-    }
-}
-
-/// The first channels of pieces, of the input and of the output.
-type Pieces = Vec<(usize, usize)>;
-
-/// Pixels that are copied together, one piece after the other.
-const AT_ONCE: usize = 32;
-
-impl Copy {
-    /// `runs` of tensor `tensor`, of so many `channels`, in the order of their outputs. Each channel of the output is copied from
-    /// the tensor that `sources` says, or from others than any copy knows; tensors are copied in the order of their numbers.
-    pub fn new(runs: &[CopyRun], tensor: usize, channels: usize, sources: &[usize]) -> Self {
-        let shuffle = Shuffle::of(runs);
-        let mut copy = Copy { eights: Vec::new(), fours: Vec::new(), twos: Vec::new(), ones: Vec::new(), shuffle };
-        if copy.shuffle.is_some() {
-            return copy;
-        }
-        let input = channels;
-        let longest = runs.iter().map(|run| run.channels).max().unwrap_or(0);
-        for &CopyRun { from, to, channels } in runs.iter().filter(|run| run.channels > 0) {
-            // One piece, if what it writes behind its channels is written again: by another tensor, or by this one, of which no
-            // larger piece was written before.
-            let rounded = channels.next_power_of_two();
-            let first = if rounded == longest.next_power_of_two() { tensor } else { tensor + 1 };
-            let again = |behind: &[usize]| behind.iter().all(|&source| source >= first);
-            let fits = rounded <= 8 && from + rounded <= input;
-            if fits && sources.get(to + channels..to + rounded).is_some_and(again) {
-                copy.pieces(rounded).push((from, to));
-                continue;
-            }
-            // As many channels at once as there are; the last piece ends at the last channel, and copies some again.
-            let width = 1 << channels.ilog2().min(3);
-            let starts = (0..channels).step_by(width).map(|start| start.min(channels - width));
-            copy.pieces(width).extend(starts.map(|start| (from + start, to + start)));
-        }
-        copy
-    }
-
-    /// Those of so many channels, or of the most if there are none such.
-    fn pieces(&mut self, width: usize) -> &mut Pieces {
-        match width {
-            1 => &mut self.ones,
-            2 => &mut self.twos,
-            4 => &mut self.fours,
-            _ => &mut self.eights,
-        }
+        Some(Shuffle { of, whole: blocks(0..whole), last: blocks(whole..columns) })
     }
 }
 
@@ -123,24 +123,14 @@ impl Packed for Copy {
                 let (height, width) =
                     if tight(&call.input) && tight(&call.output) { (1, height * width) } else { (height, width) };
                 for (y, x) in (0..height).flat_map(|y| (0..width).step_by(AT_ONCE).map(move |x| (y, x))) {
-                    let pixels = AT_ONCE.min(width - x);
                     let [from, to] = [&call.input, &call.output].map(|image| image.offset(y, x, 0));
-                    // SAFETY: by the contract of the function around both images hold the pixels and the runs, and share no
-                    // memory.
+                    let at = (from, to, AT_ONCE.min(width - x));
+                    // SAFETY: by the contract of the function around both images hold the pixels, all channels of the tensor and
+                    // of the output, within which `Copy::new` keeps every piece; and they share no memory.
                     unsafe {
-                        let at = (&from, &to, pixels);
-                        each(&copy.eights, at, |from, to| from.copy_to_nonoverlapping(to, 8));
-                        each(&copy.fours, at, |from, to| from.copy_to_nonoverlapping(to, 4));
-                        each(&copy.twos, at, |from, to| from.copy_to_nonoverlapping(to, 2));
-                        each(&copy.ones, at, |from, to| from.copy_to_nonoverlapping(to, 1));
-                        if let Some(Shuffle { of: Transposition { rows, columns }, whole, last }) = &copy.shuffle {
-                            let (columns, rows) = (*columns, *rows);
-                            each(whole, at, |from, to| transpose_block::<4>((from, columns), (to, rows)));
-                            match columns % 4 {
-                                1 => each(last, at, |from, to| transpose_block::<1>((from, columns), (to, rows))),
-                                2 => each(last, at, |from, to| transpose_block::<2>((from, columns), (to, rows))),
-                                _ => each(last, at, |from, to| transpose_block::<3>((from, columns), (to, rows))),
-                            }
+                        match copy {
+                            Copy::Runs(runs) => runs.pixels(at),
+                            Copy::Shuffle(shuffle) => shuffle.pixels(at),
                         }
                     }
                 }
@@ -150,10 +140,54 @@ impl Packed for Copy {
     }
 }
 
-/// Does `copy` with where `all` pieces lie in so many pixels that begin at `from`, and in those that begin at `to`.
+/// The first pixels, of the input and of the output, of so many.
+type Pixels = (Image, Image, usize);
+
+impl Runs {
+    /// Copies the channels of some pixels.
+    ///
+    /// # Safety
+    /// Both images must hold them, and share no memory.
+    #[inline(always)]
+    unsafe fn pixels(&self, at: Pixels) {
+        let [ones, twos, fours, eights] = &self.pieces;
+        // SAFETY: by this function's own contract.
+        unsafe {
+            for run in &self.long {
+                each(&[(run.from, run.to)], at, |from, to| from.copy_to_nonoverlapping(to, run.channels));
+            }
+            each(eights, at, |from, to| from.copy_to_nonoverlapping(to, 8));
+            each(fours, at, |from, to| from.copy_to_nonoverlapping(to, 4));
+            each(twos, at, |from, to| from.copy_to_nonoverlapping(to, 2));
+            each(ones, at, |from, to| from.copy_to_nonoverlapping(to, 1));
+        }
+    }
+}
+
+impl Shuffle {
+    /// Copies the channels of some pixels.
+    ///
+    /// # Safety
+    /// Both images must hold them, and share no memory.
+    #[inline(always)]
+    unsafe fn pixels(&self, at: Pixels) {
+        let Transposition { rows, columns } = self.of;
+        // SAFETY: by this function's own contract.
+        unsafe {
+            each(&self.whole, at, |from, to| transpose_block::<4>((from, columns), (to, rows)));
+            match columns % 4 {
+                1 => each(&self.last, at, |from, to| transpose_block::<1>((from, columns), (to, rows))),
+                2 => each(&self.last, at, |from, to| transpose_block::<2>((from, columns), (to, rows))),
+                _ => each(&self.last, at, |from, to| transpose_block::<3>((from, columns), (to, rows))),
+            }
+        }
+    }
+}
+
+/// Calls `copy` with the two addresses of each piece, pixel by pixel.
 #[inline(always)]
-fn each(all: &Pieces, (from, to, pixels): (&Image, &Image, usize), copy: impl Fn(*const f32, *mut f32)) {
-    for &(first, target) in all {
+fn each(pieces: &[(usize, usize)], (from, to, pixels): Pixels, copy: impl Fn(*const f32, *mut f32)) {
+    for &(first, target) in pieces {
         let (mut source, mut place) = (from.pointer.wrapping_add(first), to.pointer.wrapping_add(target));
         for _ in 0..pixels {
             copy(source, place);
@@ -175,7 +209,7 @@ mod tests {
 
     /// The copies that bring these channels side by side, of tensors that have so many channels each.
     fn copies(sources: &[Source], channels: &[usize]) -> Vec<Copy> {
-        let tensors: Vec<usize> = sources.iter().map(|source| source.0).collect();
+        let ends: Vec<(usize, usize)> = sources.iter().enumerate().map(|(at, source)| (at + 1, source.0)).collect();
         let copy = |(tensor, &channels): (usize, &usize)| {
             let mut runs: Vec<CopyRun> = Vec::new();
             for (to, &(_, from)) in sources.iter().enumerate().filter(|(_, source)| source.0 == tensor) {
@@ -184,13 +218,21 @@ mod tests {
                     _ => runs.push(CopyRun { from, to, channels: 1 }),
                 }
             }
-            Copy::new(&runs, tensor, channels, &tensors)
+            Copy::new(&runs, (tensor, channels), &ends)
         };
         channels.iter().enumerate().map(copy).collect()
     }
 
-    /// Brings these channels side by side, of images of `size` whose pixels have `gap` more elements: nothing else may be read or
-    /// written.
+    /// The pieces of a copy, each with its channels.
+    fn pieces(copy: &Copy) -> Vec<(usize, usize, usize)> {
+        let Copy::Runs(Runs { long, pieces }) = copy else { return Vec::new() };
+        let sized = pieces.iter().zip([1, 2, 4, 8]);
+        let sized = sized.flat_map(|(pieces, width)| pieces.iter().map(move |&(from, to)| (from, to, width)));
+        sized.chain(long.iter().map(|run| (run.from, run.to, run.channels))).collect()
+    }
+
+    /// Brings these channels side by side, of images of `size` whose pixels have `gap` more elements: nothing beside the channels
+    /// may be read or written.
     fn check(sources: &[Source], channels: &[usize], size: (usize, usize), gap: usize) {
         let (pixels, number) =
             (size.0 * size.1, |pixel: usize, (tensor, channel)| (1000 * pixel + 100 * tensor + channel) as f32);
@@ -217,6 +259,8 @@ mod tests {
                 outputs: 0..sources.len(),
                 clamp: Clamp::NONE,
             };
+            let inside = |&(from, to, width): &_| from + width <= channels && to + width <= sources.len();
+            assert!(pieces(copy).iter().all(inside), "{copy:?} of {channels} channels to {}", sources.len());
             // SAFETY: both hold as many pixels, and the channels of each.
             unsafe { copy.run(&call) };
         }
@@ -242,7 +286,7 @@ mod tests {
 
     #[test]
     fn channels_come_side_by_side() {
-        let lengths = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 17];
+        let lengths = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 17, 64, 65];
         let mut state = 1_usize;
         let mut draw = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -262,7 +306,7 @@ mod tests {
             // Of a tensor that has more channels on both sides.
             let sources: Vec<Source> = (0..rows * columns).map(|at| (0, 3 + at % rows * columns + at / rows)).collect();
             check(&sources, &[rows * columns + 5], (2, 35), columns % 2);
-            let transposed = copies(&sources, &[rows * columns + 5])[0].shuffle.is_some();
+            let transposed = matches!(copies(&sources, &[rows * columns + 5])[0], Copy::Shuffle(_));
             assert_eq!(transposed, rows >= 4 && columns > 1, "{rows} x {columns}");
             // Another order is none.
             let mut other = sources;
@@ -273,11 +317,12 @@ mod tests {
 
     #[test]
     fn a_run_is_one_piece_where_the_next_writes_over_its_end() {
-        let count = |copy: &Copy| [&copy.eights, &copy.fours, &copy.twos, &copy.ones].map(Vec::len);
+        let count =
+            |copy: &Copy| [1, 2, 4, 8].map(|width| pieces(copy).iter().filter(|piece| piece.2 == width).count());
         let (sources, channels) = runs(&[(0, 3); 8]);
-        assert_eq!(count(&copies(&sources, &channels)[0]), [0, 7, 2, 0], "the last one would write past the end");
+        assert_eq!(count(&copies(&sources, &channels)[0]), [0, 2, 7, 0], "the last one would write past the end");
         let (sources, channels) = runs(&[(0, 3), (1, 3), (0, 3), (1, 6)]);
-        let pieces: Vec<_> = copies(&sources, &channels).iter().map(count).collect();
-        assert_eq!(pieces, [[0, 2, 0, 0], [0, 2, 2, 0]], "tensor 1 may not write over tensor 0, nor past the end");
+        let counts: Vec<_> = copies(&sources, &channels).iter().map(count).collect();
+        assert_eq!(counts, [[0, 0, 2, 0], [0, 2, 2, 0]], "tensor 1 may not write over tensor 0, nor past the end");
     }
 }

@@ -79,8 +79,8 @@ impl Reduce for Mean {
 /// Taps of a window that are reduced at once: a window of 3x3 in one go.
 const TAPS: usize = 9;
 
-/// Reduces the taps of each window of `call` that lie inside its input, row-major, with the widest vectors that `pulp` finds.
-/// One at least must lie inside.
+/// Reduces the taps of each window of `call` that lie inside its input, row-major, with the widest vectors that `pulp` finds:
+/// one at least, as [`Window::expect_pixels`] holds.
 ///
 /// # Safety
 /// The contract of [`Packed::run`](super::operator::Packed::run).
@@ -122,6 +122,7 @@ pub(super) unsafe fn reduce_windows<R: Reduce>(call: &Call, window: Window, redu
                         }
                         let mut taps = [ptr::null(); TAPS];
                         let count = rows.len() * columns.len();
+                        debug_assert!(count > 0, "a window without a pixel");
                         for (at, (ky, kx)) in
                             (0..rows.len()).flat_map(|ky| (0..columns.len()).map(move |kx| (ky, kx))).enumerate()
                         {

@@ -188,20 +188,21 @@ impl Compiler<'_> {
     /// The step that copies `parts`, channels of tensors, side by side to `output`: one call for all that lies in one tensor.
     fn gather(&self, parts: &[(Place, Range<usize>)], output: Place) -> Step {
         let mut tensors: Vec<(Place, Vec<CopyRun>)> = Vec::new();
-        // The tensor that each channel comes from.
-        let mut sources = Vec::new();
+        // Ends of runs of channels, and the tensor that each comes from.
+        let (mut sources, mut to) = (Vec::new(), 0);
         for (tensor, channels) in parts {
-            let run = CopyRun { from: channels.start, to: sources.len(), channels: channels.len() };
+            let run = CopyRun { from: channels.start, to, channels: channels.len() };
             let known = tensors.iter().position(|(known, _)| known.region == tensor.region);
             let index = known.unwrap_or_else(|| {
                 tensors.push((*tensor, Vec::new()));
                 tensors.len() - 1
             });
             tensors[index].1.push(run);
-            sources.resize(sources.len() + channels.len(), index);
+            to += channels.len();
+            sources.push((to, index));
         }
         let copy = |(index, (tensor, runs)): (usize, (Place, Vec<CopyRun>))| {
-            (tensor, Arc::new(Copy::new(&runs, index, tensor.layout.channels, &sources)) as _)
+            (tensor, Arc::new(Copy::new(&runs, (index, tensor.layout.channels), &sources)) as _)
         };
         let tensors: Vec<(Place, Arc<dyn Packed>)> = tensors.into_iter().enumerate().map(copy).collect();
         let operators = tensors.iter().map(|(_, copy)| copy.clone()).collect();
@@ -219,7 +220,7 @@ impl Compiler<'_> {
                     output: Image::NONE,
                     output_size: size,
                     residual: Image::NONE,
-                    inputs: 0..output.layout.channels,
+                    inputs: 0..tensor.layout.channels,
                     outputs: 0..output.layout.channels,
                     clamp: Clamp::NONE,
                 },

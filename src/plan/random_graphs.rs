@@ -71,7 +71,7 @@ fn graph(size: (usize, usize), two_inputs: bool, drafts: &[Draft]) -> Graph {
             12 | 13 => net.concat(&[x, y]),
             14 => net.slice(x, channels % shape.channels..shape.channels),
             15 => net.slice(x, 0..1 + channels % shape.channels),
-            16 => net.shuffle(x, (2..5).find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1)),
+            16 => net.shuffle(x, (2..9).rev().find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1)),
             17 => net.split(x, &[shape.channels.div_ceil(2), shape.channels / 2]).map(|halves| halves[channels % 2]),
             18 => {
                 let groups = (2..9).find(|groups| shape.channels.is_multiple_of(*groups)).unwrap_or(1);

@@ -329,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn inner_columns_have_all_their_taps() {
+        let windows = (1..=4).flat_map(|size| (1..=3).map(move |stride| Window::new(1, size).stride(stride)));
+        let windows = windows.flat_map(|window| (1..=2).map(move |dilation| window.dilation(dilation)));
+        for (window, left) in windows.flat_map(|window| (0..window.extent().1).map(move |left| (window, left))) {
+            for (right, width) in (0..window.extent().1).flat_map(|right| (1..9).map(move |width| (right, width))) {
+                let window = window.padding(Padding { left, right, ..Padding::NONE });
+                let Some((_, outputs)) = window.output(1, width) else { continue };
+                for x in 0..outputs {
+                    let all = window.tap_columns(width, x).1 == (0..window.size.1);
+                    assert_eq!(window.inner_columns(width).contains(&x), all, "{window:?} over {width}, column {x}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn same_pads_as_tensorflow() {
         let image = |size| Shape::new(size, size, 1);
         let of = |window: Window, size| {
