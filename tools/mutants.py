@@ -38,7 +38,9 @@ def plant(stage: str, tests: list[str], names: list[str]) -> dict[str, list[str]
     for result in RESULTS:
         (results / f"{result}.txt").unlink(missing_ok=True)
     (results / "previously_caught.txt").write_text("".join(f"{name}\n" for name in list_all() if name not in names))
-    command = ["cargo", "mutants", "--iterate", "--output", results.parent, "--timeout", str(SECONDS), "--colors", "never", "--", *tests]
+    # For builds too, so that these make no more than the tests need.
+    of_cargo = [f"--cargo-arg={argument}" for argument in tests]
+    command = ["cargo", "mutants", "--iterate", "--output", results.parent, "--timeout", str(SECONDS), "--colors", "never", *of_cargo]
     environment = {"CARGO_TARGET_DIR": str(TARGET)} | os.environ
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if status not in (0, 2, 3):  # All found; some missed; some never ended.

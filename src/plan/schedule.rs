@@ -191,7 +191,9 @@ pub(super) fn cut_by_channels(pixels: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Builder, Layer};
     use crate::machine::Machine;
+    use crate::tensor::Window;
 
     #[test]
     fn work_of_any_size_has_as_many_tasks_as_threads() {
@@ -219,5 +221,96 @@ mod tests {
         assert_eq!([4 * all, 16 * all].map(|weights| together(1, 8, all, weights)), [1, 4]);
         // Nothing overflows.
         assert_eq!(together(usize::MAX, 6, 0, usize::MAX), 6);
+    }
+
+    /// Six rows of 20 x 8 are a strip, one is a small one; tensors of 20 x 20 x 8 are fused, and of twice as much joined.
+    const LIMITS: Blocking = Blocking {
+        gemm: 0,
+        few_weights: 0,
+        strip: 6 * 160,
+        small_strip: 160,
+        fuse_from: 20 * 160,
+        join_from: 40 * 160,
+        together: 0,
+    };
+
+    /// An image of 8 channels and so many rows of 20 pixels, through layers of (size of the window, stride, outputs); those
+    /// without a number of outputs are depthwise.
+    fn chain(rows: usize, layers: &[(usize, usize, usize)]) -> Graph {
+        let mut net = Builder::new();
+        let mut x = net.input("image", Shape::new(rows, 20, 8)).unwrap();
+        for (at, &(size, stride, outputs)) in layers.iter().enumerate() {
+            let (name, window) = (at.to_string(), Window::square(size).stride(stride).symmetric());
+            x = match outputs {
+                0 => net.depthwise(&name, x, window, Layer::named(&name)).unwrap(),
+                _ => net.conv(&name, x, outputs, window, Layer::named(&name)).unwrap(),
+            };
+        }
+        net.build(&[x]).unwrap()
+    }
+
+    fn scheduled(graph: &Graph, limits: &'static Blocking, threads: usize, options: Options) -> Option<Schedule> {
+        let nodes: Vec<usize> = (0..graph.nodes().len()).collect();
+        Schedules::new(&options, threads, limits).of(graph, &nodes)
+    }
+
+    #[test]
+    fn large_tensors_are_fused_where_each_thread_finds_a_strip() {
+        let auto = |graph: &Graph, limits, threads| scheduled(graph, limits, threads, Options::default());
+        let block = chain(20, &[(3, 1, 0), (1, 1, 16)]);
+        assert_eq!(auto(&block, &LIMITS, 1), Some(Schedule::Strips(6)));
+        assert_eq!(auto(&block, &Blocking { fuse_from: 20 * 160 + 1, ..LIMITS }, 1), None);
+        assert_eq!(
+            [1, 2, 3].map(|threads| auto(&block, &Blocking { strip: 10 * 160, ..LIMITS }, threads)),
+            [Some(Schedule::Strips(10)); 3]
+        );
+        assert_eq!(
+            [1, 2].map(|threads| auto(&block, &Blocking { strip: 12 * 160, ..LIMITS }, threads)),
+            [Some(Schedule::Strips(12)), None]
+        );
+        // What stands after the last layer does not count.
+        assert_eq!(auto(&block, &Blocking { join_from: usize::MAX, ..LIMITS }, 1), Some(Schedule::Strips(6)));
+        // Of two blocks, the tensor between them does: 20 x 20 x 16.
+        let two = chain(20, &[(3, 1, 0), (1, 1, 16), (3, 1, 0), (1, 1, 8)]);
+        assert_eq!(auto(&two, &LIMITS, 1), Some(Schedule::Strips(2)));
+        assert_eq!(auto(&two, &Blocking { join_from: 40 * 160 + 1, ..LIMITS }, 1), None);
+        // A dense convolution goes before blocks; pixels that are left out, and other orders, are no block.
+        assert_eq!(auto(&chain(20, &[(3, 1, 8), (3, 1, 0), (1, 1, 16)]), &LIMITS, 1), Some(Schedule::Strips(2)));
+        for others in [&[(3, 1, 0), (1, 2, 16)][..], &[(1, 1, 16), (3, 1, 0)], &[(3, 1, 8), (3, 1, 8)], &[(3, 1, 8)]] {
+            assert_eq!(auto(&chain(20, others), &LIMITS, 1), None, "{others:?}");
+        }
+    }
+
+    #[test]
+    fn strips_have_the_rows_that_are_asked_for() {
+        let asked = |rows, height| {
+            let graph = chain(height, &[(3, 1, 0), (1, 1, 16)]);
+            scheduled(&graph, &LIMITS, 1, Options { fusion: Fusion::Strips(rows), ..Options::default() })
+        };
+        assert_eq!([0, 5, 21].map(|rows| asked(rows, 20)), [1, 5, 20].map(|rows| Some(Schedule::Strips(rows))));
+        // A list of calls has an end.
+        assert_eq!([MAX_STRIPS, MAX_STRIPS + 1].map(|height| asked(1, height)), [Some(Schedule::Strips(1)), None]);
+    }
+
+    #[test]
+    fn low_memory_takes_what_is_least() {
+        let low = |graph: &Graph, threads| {
+            let options = Options { low_memory: true, fusion: Fusion::Off, ..Options::default() };
+            scheduled(graph, &LIMITS, threads, options)
+        };
+        // A strip of two rows each, or 20 rows once.
+        let block = chain(20, &[(3, 1, 0), (1, 1, 16)]);
+        assert_eq!(
+            [1, 9, 10].map(|threads| low(&block, threads)),
+            [Some(Schedule::Strips(2)), Some(Schedule::Strips(2)), None]
+        );
+        // Four rows and two, of 20 x 48, a thread; or a quarter of twice 20.
+        let inverted = chain(20, &[(1, 1, 48), (3, 1, 0), (1, 1, 8)]);
+        assert_eq!(
+            [1, 2].map(|threads| low(&inverted, threads)),
+            [Some(Schedule::Strips(2)), Some(Schedule::ChannelBlocks)]
+        );
+        // Fewer channels between than around are no inverted residual.
+        assert_eq!(low(&chain(20, &[(1, 1, 8), (3, 1, 0), (1, 1, 16)]), 2), None);
     }
 }
