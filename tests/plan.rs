@@ -3,10 +3,11 @@
 mod common;
 
 use common::OnOutput;
+use sepconv::graph::{Builder, Layer, Tensor};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Serial};
 use sepconv::weights::HashWeights;
-use sepconv::{Fusion, Observer, Options, Plan, View};
+use sepconv::{Fusion, Observer, Options, Plan, Shape, View, Window};
 
 /// A MobileNet of at most 28 x 28 pixels and few channels.
 fn network() -> Network {
@@ -124,6 +125,42 @@ fn steps_count_what_they_compute_and_move() {
     let residuals: Vec<u64> = plan.describe().map(|step| added(&step)).collect();
     let expected = graph.nodes().iter().filter(|node| node.kind() == "add").map(|node| 4 * batch * node.output().len());
     assert_eq!(residuals.iter().sum::<u64>(), expected.sum::<usize>() as u64);
+}
+
+/// A task for each 200,000 multiply-accumulates, of all images that go together, as far as rows and threads reach.
+#[test]
+fn work_is_cut_by_its_size() {
+    type Make = fn(&mut Builder, Tensor) -> sepconv::Result<Tensor>;
+    let tasks = |batch: usize, options: Options, make: Make| -> Vec<(usize, u64)> {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(100, 100, 16)).unwrap();
+        let output = make(&mut net, image).unwrap();
+        let plan = Plan::new(&net.build(&[output]).unwrap(), &HashWeights, &Threads(40), Options { batch, ..options });
+        plan.unwrap().describe().map(|step| (step.tasks, step.bytes)).collect()
+    };
+    let counts = |options: Options, make: Make| {
+        [1, 2].map(|batch| tasks(batch, options, make).into_iter().map(|(tasks, _)| tasks).collect::<Vec<_>>())
+    };
+    let auto = Options::default();
+    let pointwise: Make = |net, x| net.pointwise("pw", x, 16, Layer::named("pw"));
+    assert_eq!(counts(auto, pointwise), [[13], [26]]);
+    // What has no weights counts its taps.
+    assert_eq!(counts(auto, |net, x| net.max_pool("pool", x, Window::square(3).symmetric())), [[8], [15]]);
+    let separable: Make = |net, x| {
+        let x = net.depthwise("dw", x, Window::square(3).symmetric(), Layer::named("dw"))?;
+        net.pointwise("pw", x, 16, Layer::named("pw"))
+    };
+    assert_eq!(counts(Options { fusion: Fusion::Strips(2), ..auto }, separable), [[21], [40]]);
+    // 4 MB of weights take longer to read than a million products.
+    let dense = tasks(1, auto, |net, x| {
+        let x = net.global_average_pool("mean", x)?;
+        let x = net.fully_connected("wide", x, 1000, Layer::named("wide"))?;
+        net.fully_connected("fc", x, 1000, Layer::named("fc"))
+    });
+    assert!(dense[2].0 > 1_000_000 / 200_000 + 1, "{dense:?}");
+    // Copies count their elements, which are read and written.
+    let copied = |batch| tasks(batch, Options { staged: true, ..auto }, pointwise)[0];
+    assert_eq!([1, 3].map(copied), [(1, 2 * 640_000), (3, 2 * 3 * 640_000)]);
 }
 
 /// Notes the steps, and calls their work so often.

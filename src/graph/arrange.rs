@@ -180,6 +180,13 @@ mod tests {
         assert_eq!(written(6, 1, halves), Some(vec![1, 3, 5, 0, 2, 4]));
         // Each of two groups writes its own three channels.
         assert_eq!(written(6, 2, halves), Some(vec![1, 0, 2, 3, 5, 4]));
+        // Each of two groups reads its own two.
+        let grouped = |net: &mut Builder, x: Tensor| {
+            let parts = [0, 2, 1, 3].map(|channel| one(net, x, channel));
+            let x = net.concat(&parts).unwrap();
+            vec![net.grouped_pointwise("grouped", x, 2, 2, Layer::named("grouped")).unwrap()]
+        };
+        assert_eq!(written(4, 1, grouped), Some(vec![0, 2, 1, 3]));
     }
 
     #[test]

@@ -218,7 +218,34 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::tensor::Shape;
+    use crate::tensor::{Shape, Window};
+
+    /// What is read of a graph, as text.
+    fn read(graph: &Graph) -> Result<String> {
+        let mut to = Writer(Vec::new());
+        graph.write(&mut to)?;
+        Graph::read(&mut Reader(&to.0)).map(|graph| graph.to_string())
+    }
+
+    #[test]
+    fn an_order_that_outputs_cannot_have_is_refused() {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(2, 2, 3)).unwrap();
+        let x = net.depthwise("dw", image, Window::square(3).symmetric(), Layer::named("dw")).unwrap();
+        let x = net.pointwise("pw", x, 3, Layer::named("pw")).unwrap();
+        let graph = net.build(&[x]).unwrap();
+        let ordered = |node: usize, order: &[usize]| {
+            let mut graph = graph.clone();
+            graph.nodes[node].output_order = Some(Arc::from(order));
+            read(&graph)
+        };
+        assert!(ordered(1, &[2, 0, 1]).is_ok());
+        // Each once; and a channel that is computed of itself alone lies where it lay.
+        for (node, order) in [(1, &[2, 0, 0][..]), (1, &[1, 0]), (1, &[1, 2, 3]), (0, &[2, 0, 1])] {
+            let error = ordered(node, order).unwrap_err();
+            assert!(matches!(&error, Error::Blob { why } if why.contains("is no order of the 3 outputs")), "{error}");
+        }
+    }
 
     #[test]
     fn an_order_that_inputs_do_not_need_is_refused() {
@@ -226,11 +253,6 @@ mod tests {
         let image = net.input("image", Shape::new(2, 2, 4)).unwrap();
         let x = net.pointwise("pw", image, 3, Layer::named("pw")).unwrap();
         let mut graph = net.build(&[x]).unwrap();
-        let read = |graph: &Graph| {
-            let mut to = Writer(Vec::new());
-            graph.write(&mut to).unwrap();
-            Graph::read(&mut Reader(&to.0)).map(|graph| graph.to_string())
-        };
         assert_eq!(read(&graph), Ok(graph.to_string()));
         graph.nodes[0].order = Some(Arc::from([3, 2, 1, 0]));
         let error = read(&graph).unwrap_err();

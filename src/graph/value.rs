@@ -117,3 +117,23 @@ impl Value {
 pub(super) fn transposition_outdoes(runs: usize, places: impl ExactSizeIterator<Item = usize> + Clone) -> bool {
     Transposition::of(places).is_some_and(|transposition| transposition.blocks() * RUNS_A_BLOCK < runs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_that_lie_side_by_side_are_read_side_by_side() {
+        let [a, b] = [0, 1].map(Origin::Node);
+        let of = |channels: &[(Origin, usize)]| Value::of_channels(1, 1, channels.iter().copied());
+        let apart = of(&[(b, 2), (a, 1), (b, 3), (a, 0)]);
+        assert_eq!(apart.reading_order(1), Some(vec![3, 1, 0, 2]));
+        assert_eq!(apart.runs_in(Some(&[3, 1, 0, 2])).len(), 2);
+        // Each half has one channel of either already; halves of two buffers are sorted by themselves.
+        assert_eq!(apart.reading_order(2), None);
+        assert_eq!(of(&[(a, 3), (a, 2), (b, 1), (b, 0)]).reading_order(2), Some(vec![1, 0, 3, 2]));
+        // As they stand: in one run, or in as few as there can be.
+        assert_eq!(of(&[(a, 4), (a, 5)]).reading_order(1), None);
+        assert_eq!(of(&[(b, 0), (b, 1), (a, 0)]).reading_order(1), None);
+    }
+}

@@ -82,3 +82,21 @@ impl Weights for HashWeights {
         values.map(Cow::Owned).map_err(|_| format!("{} bytes of memory are not to be had", 4 * count as u128))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed by another program from SplitMix64's and FNV-1a's definitions.
+    #[test]
+    fn every_name_has_its_numbers() {
+        let image = [-0.804_363_37, 0.304_720_76, -0.592_751_5, -0.451_110_72, 0.582_195_04, 0.516_632_44];
+        // Channel by channel.
+        assert_eq!(HashWeights::image(1, 3, 2).unwrap(), [0, 3, 1, 4, 2, 5].map(|at| image[at]));
+        let tensor = |name, shape: &[usize]| HashWeights.tensor(name, shape).unwrap().into_owned();
+        assert_eq!(tensor("a.weight", &[1, 3, 1, 1]), [0.482_336_8, -0.766_024_53, 1.140_800_4]);
+        assert_eq!(tensor("a.running_var", &[2]), [0.965_491, 0.999_566_44]);
+        assert_eq!(tensor("a.bias", &[2]), [0.051_077_127, 0.052_638_47]);
+        assert_eq!(hash_of_bits(&[1.0, -2.0]), 0x0979_e9ee_2da2_2858);
+    }
+}
