@@ -7,7 +7,7 @@ use sepconv::graph::{Builder, Layer, Tensor};
 use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Serial};
 use sepconv::weights::HashWeights;
-use sepconv::{Fusion, Observer, Options, Plan, Shape, View, Window};
+use sepconv::{Clamp, Fusion, Observer, Options, Plan, Shape, View, Window};
 
 /// A MobileNet of at most 28 x 28 pixels and few channels.
 fn network() -> Network {
@@ -125,6 +125,105 @@ fn steps_count_what_they_compute_and_move() {
     let residuals: Vec<u64> = plan.describe().map(|step| added(&step)).collect();
     let expected = graph.nodes().iter().filter(|node| node.kind() == "add").map(|node| 4 * batch * node.output().len());
     assert_eq!(residuals.iter().sum::<u64>(), expected.sum::<usize>() as u64);
+}
+
+/// The nodes of each step, none for a copy, of a graph over two images of 6 x 6 x 8, each layer by itself.
+fn steps(make: fn(&mut Builder, [Tensor; 2]) -> sepconv::Result<Vec<Tensor>>) -> Vec<String> {
+    let mut net = Builder::new();
+    let images = ["a", "b"].map(|name| net.input(name, Shape::new(6, 6, 8)).unwrap());
+    let outputs = make(&mut net, images).unwrap();
+    let options = Options { fusion: Fusion::Off, ..Options::default() };
+    let plan = Plan::new(&net.build(&outputs).unwrap(), &HashWeights, &Serial, options).unwrap();
+    let names =
+        |step: sepconv::Description<'_>| step.nodes.iter().map(|node| node.name()).collect::<Vec<_>>().join("+");
+    plan.describe().map(names).collect()
+}
+
+fn mix(net: &mut Builder, name: &str, input: Tensor, clamp: Clamp) -> sepconv::Result<Tensor> {
+    net.pointwise(name, input, 8, Layer::named(name).clamp(clamp))
+}
+
+/// What makes the parts of a concatenation writes them where they are read; an image is copied, and what is read twice.
+#[test]
+fn parts_are_written_side_by_side() {
+    let both = steps(|net, [a, b]| {
+        let parts = [mix(net, "x", a, Clamp::NONE)?, mix(net, "y", b, Clamp::NONE)?];
+        let x = net.concat(&parts)?;
+        Ok(vec![mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(both, ["x", "y", "z"]);
+    let three = steps(|net, [a, b]| {
+        let parts = [a, mix(net, "x", a, Clamp::NONE)?, mix(net, "y", b, Clamp::NONE)?];
+        let x = net.concat(&parts)?;
+        Ok(vec![mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(three, ["x", "y", "", "z"]);
+    let halves = steps(|net, [a, _]| {
+        let x = mix(net, "x", a, Clamp::NONE)?;
+        let parts = [net.slice(x, 0..2)?, net.slice(x, 4..6)?];
+        let x = net.concat(&parts)?;
+        Ok(vec![mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(halves, ["x", "z"]);
+}
+
+/// An addition joins a convolution that nothing else reads, unless that clamps.
+#[test]
+fn additions_join_convolutions() {
+    let free = steps(|net, [a, b]| {
+        let (x, y) = (mix(net, "x", a, Clamp::NONE)?, mix(net, "y", b, Clamp::NONE)?);
+        Ok(vec![net.add("sum", x, y, Clamp::RELU)?])
+    });
+    assert_eq!(free, ["x", "y"]);
+    let clamped = steps(|net, [a, b]| {
+        let (x, y) = (mix(net, "x", a, Clamp::RELU)?, mix(net, "y", b, Clamp::RELU)?);
+        Ok(vec![net.add("sum", x, y, Clamp::NONE)?])
+    });
+    assert_eq!(clamped, ["x", "y", "sum"]);
+    let depthwise = steps(|net, [a, b]| {
+        let x = net.depthwise("x", a, Window::square(3).symmetric(), Layer::named("x"))?;
+        Ok(vec![net.add("sum", x, b, Clamp::NONE)?])
+    });
+    assert_eq!(depthwise, ["x"]);
+    let read = steps(|net, [a, b]| {
+        let x = mix(net, "x", a, Clamp::NONE)?;
+        Ok(vec![net.add("sum", x, b, Clamp::NONE)?, mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(read, ["x", "sum", "z"]);
+}
+
+/// A clamp joins the layer that makes its input, if nothing else reads that, or those depthwise ones that read its output, if it
+/// has no upper bound.
+#[test]
+fn clamps_join_their_neighbours() {
+    let back = steps(|net, [a, _]| {
+        let x = mix(net, "x", a, Clamp::NONE)?;
+        Ok(vec![net.clamp("clamp", x, Clamp::RELU6)?])
+    });
+    assert_eq!(back, ["x"]);
+    fn shared(net: &mut Builder, a: Tensor, clamp: Clamp) -> sepconv::Result<[Tensor; 2]> {
+        let x = mix(net, "x", a, Clamp::NONE)?;
+        Ok([x, net.clamp("clamp", x, clamp)?])
+    }
+    let forward = steps(|net, [a, _]| {
+        let [x, clamped] = shared(net, a, Clamp::RELU)?;
+        let window = Window::square(3).symmetric();
+        let y = net.depthwise("y", clamped, window, Layer::named("y"))?;
+        Ok(vec![y, mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(forward, ["x", "y", "z"]);
+    let bounded = steps(|net, [a, _]| {
+        let [x, clamped] = shared(net, a, Clamp::RELU6)?;
+        let window = Window::square(3).symmetric();
+        let y = net.depthwise("y", clamped, window, Layer::named("y"))?;
+        Ok(vec![y, mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(bounded, ["x", "clamp", "y", "z"]);
+    let other = steps(|net, [a, _]| {
+        let [x, clamped] = shared(net, a, Clamp::RELU)?;
+        Ok(vec![mix(net, "y", clamped, Clamp::NONE)?, mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(other, ["x", "clamp", "y", "z"]);
 }
 
 /// A task for each 200,000 multiply-accumulates, of all images that go together, as far as rows and threads reach.
