@@ -145,6 +145,7 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
 
 #[cfg(test)]
 mod tests {
+    use super::MOST_ORDERED;
     use crate::graph::{Builder, Layer, Tensor};
     use crate::tensor::{Shape, Window};
 
@@ -249,5 +250,23 @@ mod tests {
         // Runs of six: 24 blocks take longer.
         let long = [orders(48, true), orders(48, false)];
         assert!(long.iter().all(|&(written, read)| written || read), "{long:?}");
+    }
+
+    #[test]
+    fn millions_of_channels_are_put_in_order_and_more_are_left_as_they_are() {
+        const HALF: usize = MOST_ORDERED / 2;
+        let is_ordered = |copies: usize| {
+            let mut net = Builder::new();
+            let image = net.input("image", Shape::new(1, 1, 2 * HALF)).unwrap();
+            let halves = [HALF..2 * HALF, 0..HALF].map(|half| net.slice(image, half).unwrap());
+            let turned = net.concat(&halves).unwrap();
+            for _ in 0..copies {
+                net.slice(image, 0..2 * HALF).unwrap();
+            }
+            let sums = net.pointwise("sums", turned, 1, Layer::named("sums")).unwrap();
+            net.build(&[sums]).unwrap().nodes[0].order.is_some()
+        };
+        // The image, its halves, what is made of them and the copies: 3 Mi channels are listed, or 17 Mi would be.
+        assert_eq!([0, 14].map(is_ordered), [true, false]);
     }
 }
