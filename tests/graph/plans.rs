@@ -6,7 +6,7 @@ use sepconv::graph::{Builder, Flatten, Layer, Node, Tensor, Tensors};
 use sepconv::parallel::Serial;
 use sepconv::weights::{HashWeights, Weights};
 use sepconv::{
-    Batch, BatchMut, Bytes, Clamp, Fusion, Inputs, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace,
+    Batch, BatchMut, Bytes, Clamp, Fusion, Inputs, Isa, Options, Plan, Result, Shape, View, ViewMut, Window, Workspace,
 };
 
 use super::common::*;
@@ -499,6 +499,41 @@ fn threads_share_a_plan() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(got, want);
+}
+
+#[test]
+fn every_layer_has_its_kind_and_kernel() {
+    let mut net = Builder::new();
+    let x = net.input("image", Shape::new(8, 8, 3)).unwrap();
+    let window = Window::square(3).symmetric();
+    let x = net.conv("conv", x, 8, window, Layer::named("conv")).unwrap();
+    let x = net.conv("conv of one pixel", x, 8, Window::PIXEL, Layer::named("pixel")).unwrap();
+    let x = net.depthwise("depthwise", x, window, Layer::named("dw")).unwrap();
+    let x = net.leaky_norm("leaky_norm", x, 0.1, Layer::without_weights().norm("norm", 1e-5)).unwrap();
+    let x = net.max_pool("max_pool", x, window).unwrap();
+    let x = net.average_pool("average_pool", x, window, true).unwrap();
+    let x = net.clamp("clamp", x, Clamp::RELU6).unwrap();
+    let flat = net.flattened("flattened", x, Flatten::ChannelsFirst, 5, Layer::named("flat")).unwrap();
+    let mean = net.global_average_pool("global_average_pool", x).unwrap();
+    let dense = net.fully_connected("fully_connected", mean, 5, Layer::named("fc")).unwrap();
+    let sum = net.add("add", flat, dense, Clamp::NONE).unwrap();
+    let options = Options { observed: true, ..Options::default() };
+    let plan = Plan::new(&net.build(&[sum]).unwrap(), &HashWeights, &Serial, options).unwrap();
+    let kernels = Isa::selected().unwrap().kernels().unwrap();
+    for step in plan.describe() {
+        let ([node], [kernel]) = (&step.nodes[..], &step.kernels[..]) else { panic!("one node is one step") };
+        let (kind, named) = match node.name() {
+            "conv" => ("conv", kernels.conv().iter().any(|conv| conv.name() == *kernel)),
+            "conv of one pixel" => ("pointwise", kernels.pointwise().iter().any(|mix| mix.name() == *kernel)),
+            "depthwise" => ("depthwise", kernels.depthwise().iter().any(|filter| filter.name() == *kernel)),
+            "flattened" | "fully_connected" => {
+                ("fully_connected", kernel.starts_with("pw") || kernel.starts_with("conv"))
+            }
+            name => (name, *kernel == name),
+        };
+        assert_eq!(node.kind(), kind, "{}", node.name());
+        assert!(named, "{kind}: {kernel}");
+    }
 }
 
 #[test]
