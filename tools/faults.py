@@ -64,7 +64,7 @@ FAULTS = [
     ("memory", MEMORY, "live.retain(|other| other.until >= index);", "live.retain(|other| other.until > index);"),
     ("memory", MEMORY, "live.sort_by_key(|other| other.offset);", ""),
     ("memory", MEMORY, "if offset + length <= other.offset {", "if offset < other.offset {"),
-    ("memory", MEMORY, "offset = offset.max(other.offset + other.length);", "offset = other.offset + other.length;"),
+    ("memory", MEMORY, "offset = other.offset + other.length;", "offset += other.length;"),
     ("memory", MEMORY, "true => last_read[tensor] = Some(items.len()),", "true => {}"),
     ("memory", MEMORY, "let place = reserve(&mut live, part.copies, part.shape, index, index)?;",
      "let place = reserve(&mut live, 1, part.shape, index, index)?;"),

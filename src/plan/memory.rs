@@ -158,13 +158,14 @@ pub(super) fn lay_out(
 
 /// The lowest offset at which `length` elements overlap no tensor that lives.
 fn first_gap(live: &mut [Live], length: usize) -> usize {
+    // They are apart, so that their ends stand in the same order.
     live.sort_by_key(|other| other.offset);
     let mut offset = 0;
     for other in live {
         if offset + length <= other.offset {
             break;
         }
-        offset = offset.max(other.offset + other.length);
+        offset = other.offset + other.length;
     }
     offset
 }
