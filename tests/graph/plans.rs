@@ -180,6 +180,21 @@ fn copies_have_every_pixel() {
             assert_eq!(got, want, "width {width}, gaps {gaps}");
         }
     }
+    // Of two images in turn: what is written of the one does not end in the other.
+    let mut net = Builder::new();
+    let [a, b] = [("a", 9), ("b", 4)].map(|(name, channels)| net.input(name, Shape::new(2, 5, channels)).unwrap());
+    let parts = [(b, 0..1), (a, 0..3), (b, 1..4), (a, 6..9), (a, 3..6)];
+    let parts = parts.map(|(image, range)| net.slice(image, range).unwrap());
+    let mixed = net.concat(&parts).unwrap();
+    let plan = Plan::new(&net.build(&[mixed]).unwrap(), &HashWeights, &Serial, Options::default()).unwrap();
+    let [a, b] =
+        [(9, 1.0), (4, -1.0)].map(|(channels, sign)| (0..10 * channels).map(|at| sign * at as f32).collect::<Vec<_>>());
+    let pixel = |at: usize| {
+        let (a, b) = (&a[9 * at..9 * at + 9], &b[4 * at..4 * at + 4]);
+        [&b[..1], &a[..3], &b[1..], &a[6..], &a[3..6]].concat()
+    };
+    let want: Vec<f32> = (0..10).flat_map(pixel).collect();
+    assert_eq!(run(&plan, &Serial, &[a.clone(), b.clone()], false).remove(0), want);
     // A tensor counts once, however many runs of it are copied.
     let mut net = Builder::new();
     let image = net.input("image", Shape::new(32, 32, 64)).unwrap();
