@@ -204,6 +204,27 @@ fn copies_have_every_pixel() {
     assert_eq!(plan.images_together(), 16);
 }
 
+/// Between the windows of a pooling there may be rows that none reads.
+#[test]
+fn strips_leave_out_what_no_window_reads() {
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(17, 5, 8)).unwrap();
+    let x = net.depthwise("dw", image, Window::square(3).symmetric(), Layer::named("dw")).unwrap();
+    let x = net.pointwise("pw", x, 8, Layer::named("pw")).unwrap();
+    let x = net.max_pool("pool", x, Window::square(2).stride(3)).unwrap();
+    let graph = net.build(&[x]).unwrap();
+    let image = HashWeights::image(17, 5, 8).unwrap();
+    let of = |fusion: Fusion| {
+        let plan = Plan::new(&graph, &HashWeights, &Serial, Options { fusion, ..Options::default() }).unwrap();
+        (plan.describe().len(), run(&plan, &Serial, std::slice::from_ref(&image), false))
+    };
+    let (steps, want) = of(Fusion::Off);
+    assert_eq!(steps, 3);
+    for rows in 1..=6 {
+        assert_eq!(of(Fusion::Strips(rows)), (1, want.clone()), "strips of {rows}");
+    }
+}
+
 /// At any address, with any contents, of at least the length that the plan says.
 #[test]
 fn a_workspace_may_be_the_callers() {
