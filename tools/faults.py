@@ -78,7 +78,7 @@ FAULTS = [
     ("compile", COMPILE, "copies: self.batch,", "copies: 1,"),
     ("compile", CALLS, "let skip = target.first.saturating_sub(held.start);", "let skip = target.first - held.start + 1;"),
     ("compile", CALLS, "(target, held.end.max(rows.start)..rows.end)", "(target, held.end..rows.end)"),
-    ("compile", CALLS, "let from = strip.first.max(source.first);", "let from = strip.first;"),
+    ("compile", CALLS, "source.address(strip.first, pixels.start, 0,", "source.address(source.first, pixels.start, 0,"),
     ("compile", CALLS, "missing: strip.missing,", "missing: 0,"),
     ("compile", CALLS, "let skipped = outputs.start - operation.outputs.start;", "let skipped = 0;"),
     ("compile", CALLS, "let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());", "let residual_joins = true;"),

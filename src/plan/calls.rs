@@ -186,11 +186,10 @@ impl CallOf<'_> {
         // The rows of a taller image are those of all its images.
         let height = if self.images_as_rows { usize::MAX } else { source.place.full_height };
         let strip = operation.window.strip(&rows, height);
-        let from = strip.first.max(source.first);
         let width = if operation.window == Window::PIXEL { pixels.len() } else { source.place.layout.width };
         Action::Run {
             operator: self.at,
-            input: source.address(from, pixels.start, 0, self.images_as_rows),
+            input: source.address(strip.first, pixels.start, 0, self.images_as_rows),
             output: target.address(rows.start, pixels.start, skipped, self.images_as_rows),
             residual: (operation.residual)
                 .map(|residual| residual.address(rows.start, pixels.start, skipped, self.images_as_rows)),
