@@ -204,6 +204,20 @@ fn copies_have_every_pixel() {
     assert_eq!(plan.images_together(), 16);
 }
 
+/// What is written beside another tensor is also read by itself, from its middle on.
+#[test]
+fn parts_of_what_lies_side_by_side_are_read() {
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(3, 4, 8)).unwrap();
+    let parts =
+        ["x", "y"].map(|name| net.depthwise(name, image, Window::square(3).symmetric(), Layer::named(name)).unwrap());
+    let both = net.concat(&parts).unwrap();
+    let middle = net.slice(parts[1], 3..6).unwrap();
+    let outputs = [("both", both), ("middle", middle)];
+    let outputs = outputs.map(|(name, x)| net.pointwise(name, x, 5, Layer::named(name)).unwrap());
+    check(&net.build(&outputs).unwrap());
+}
+
 /// Between the windows of a pooling there may be rows that none reads.
 #[test]
 fn strips_leave_out_what_no_window_reads() {
