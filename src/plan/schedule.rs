@@ -293,6 +293,13 @@ mod tests {
     }
 
     #[test]
+    fn no_more_rows_are_held_than_there_are() {
+        let graph = chain(20, &[(1, 1, 48), (3, 1, 0), (1, 1, 8)]);
+        let nodes: Vec<&Node> = graph.nodes().iter().collect();
+        assert_eq!([1, 2, 20].map(|rows| rows_between(&nodes, rows)), [[3, 1], [4, 2], [20, 20]]);
+    }
+
+    #[test]
     fn low_memory_takes_what_is_least() {
         let low = |graph: &Graph, threads| {
             let options = Options { low_memory: true, fusion: Fusion::Off, ..Options::default() };
