@@ -10,10 +10,10 @@ use common::Numbers;
 use files::{Tensor, file, torch};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use sepconv::Error;
-use sepconv::graph::Tensors;
+use sepconv::graph::{Builder, Layer, Tensors};
 use sepconv::models::{self, Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
+use sepconv::{Error, Shape};
 
 fn network(name: Architecture, flavor: Flavor) -> Network {
     sized(name, 0.25, flavor)
@@ -453,6 +453,22 @@ fn subnormal_weights_are_flushed_and_counted() {
     let stem = folded[0].as_ref().unwrap();
     assert_eq!(stem.flushed, 3);
     assert!(stem.weights[..3].iter().all(|weight| weight.to_bits() == 0));
+}
+
+/// Each weight is rounded once, after its product with a scale of double precision.
+#[test]
+fn folded_weights_are_rounded_once() {
+    let weights: Vec<f32> = (1..=64u8).map(|at| f32::from(at) / 7.0).collect();
+    let (gamma, variance, epsilon) = (0.3f32, 0.7f32, 1e-5);
+    let layer = Layer::arrays(weights.clone(), [0.0]).norm_arrays([gamma], [0.0], [0.0], [variance], epsilon);
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(1, 1, 64)).unwrap();
+    let x = net.pointwise("pw", image, 1, layer).unwrap();
+    let folded = sepconv::weights::fold(&net.build(&[x]).unwrap(), &()).unwrap();
+    let scale = f64::from(gamma) / (f64::from(variance) + epsilon).sqrt();
+    let once: Vec<f32> = weights.iter().map(|&weight| (f64::from(weight) * scale) as f32).collect();
+    assert_eq!(folded[0].as_ref().unwrap().weights, once);
+    assert_ne!(once, weights.iter().map(|weight| weight * scale as f32).collect::<Vec<_>>());
 }
 
 #[test]
