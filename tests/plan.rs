@@ -158,6 +158,12 @@ fn parts_are_written_side_by_side() {
         Ok(vec![mix(net, "z", x, Clamp::NONE)?])
     });
     assert_eq!(three, ["x", "y", "", "z"]);
+    let made = steps(|net, [a, b]| {
+        let parts = [("v", a), ("w", b), ("x", a)].map(|(name, input)| mix(net, name, input, Clamp::NONE));
+        let x = net.concat(&parts.into_iter().collect::<sepconv::Result<Vec<_>>>()?)?;
+        Ok(vec![mix(net, "z", x, Clamp::NONE)?])
+    });
+    assert_eq!(made, ["v", "w", "x", "z"]);
     let halves = steps(|net, [a, _]| {
         let x = mix(net, "x", a, Clamp::NONE)?;
         let parts = [net.slice(x, 0..2)?, net.slice(x, 4..6)?];

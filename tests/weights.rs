@@ -472,6 +472,11 @@ fn folded_weights_are_rounded_once() {
 }
 
 #[test]
+fn the_source_of_no_tensors_has_none() {
+    assert_eq!(().tensor("pw.weight", &[1]).unwrap_err(), "missing, expected shape [1]");
+}
+
+#[test]
 fn a_damaged_file_is_an_error_or_the_right_answer() {
     let config = Config { width: 0.25, resolution: 28, classes: Some(3), ..Config::of(Architecture::Digits) };
     let network = Network::new(Architecture::Digits, &config).unwrap();
