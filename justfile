@@ -45,6 +45,8 @@ full: ci
     just riscv64
     just crew-mutants
     just tsan
+    just asan
+    just memcheck
     just coverage
     just mutants
     just plant-faults 75
@@ -294,11 +296,19 @@ busy:
 tsan seconds="1":
     SEPCONV_STRESS_SECONDS={{seconds}} RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=halt_on_error=1 cargo +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu --target-dir target/tsan --release --no-default-features --features rayon,reference --test parallel --test nested_waits
 
+# Tests under AddressSanitizer, the kernels under UndefinedBehaviorSanitizer too.
+asan *tests="--lib --test kernels --test elementwise --test parts --test views --test tiny --test plan --test graph":
+    RUSTFLAGS=-Zsanitizer=address CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined" cargo +nightly test --target x86_64-unknown-linux-gnu --target-dir target/asan --release {{tests}}
+
+# Tests under valgrind's memcheck, which knows AVX2: no read past an array, no jump on a number that was never written.
+memcheck *tests="--test elementwise --test parts --test views --test tiny":
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1" cargo test --release {{tests}}
+
 # Other CPUs, emulated: `just cpu Haswell`, `just arm-cpu cortex-a53`; `just cpus` runs them all.
-cpu model="Haswell":
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu {{model}}" SEPCONV_MOST_MACS={{emulated_macs}} cargo test --release --tests
-arm-cpu model="cortex-a53":
-    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable,neon CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu {{model}}" cargo test --release --target aarch64-unknown-linux-gnu --tests
+cpu model="Haswell" *tests=core:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu {{model}}" SEPCONV_MOST_MACS={{emulated_macs}} cargo test --release {{tests}}
+arm-cpu model="cortex-a53" *tests=core:
+    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc SEPCONV_MOST_MACS={{emulated_macs}} SEPCONV_REQUIRE_ISA=portable,neon CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu {{model}}" cargo test --release --target aarch64-unknown-linux-gnu {{tests}}
 
 # Emulated CPUs, each a step.
 haswell: (cpu "Haswell")

@@ -8,7 +8,7 @@
 //! assert!(kernel.mr() > 1 && !kernel.is_trial());
 //! let kernel = select::depthwise(kernels, (3, 3), 2, 1)?;
 //! assert_eq!((kernel.window(), kernel.stride(), kernel.dilation()), ((3, 3), 2, 1));
-//! assert!(select::conv(kernels, (7, 7), 3, 64)?.serves((7, 7), 3));
+//! assert!(select::conv(kernels, (7, 7), 3)?.serves((7, 7), 3));
 //! // There is none for every window: the error lists what there is.
 //! let error = select::depthwise(kernels, (9, 9), 1, 1).unwrap_err();
 //! assert!(error.to_string().contains("3x3 stride 2"));
@@ -19,7 +19,6 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use super::cost;
 use super::record::{ConvKernel, DepthwiseKernel, Kernels, PointwiseKernel};
@@ -83,11 +82,11 @@ pub fn depthwise(
         })
 }
 
-/// The dense convolution kernel for a window of so many rows and columns over `inputs` channels, to `outputs`: that for stems
-/// where it serves, else that for any shape; of several the one with the widest vectors that the CPU computes whole, then the
-/// one with the fewest padding columns, then the one with the most pixels a tile. An error where none is shipped.
-pub fn conv(kernels: &Kernels, window: (usize, usize), inputs: usize, outputs: usize) -> Result<&'static ConvKernel> {
-    best_conv(kernels.conv(), Machine::this().double_pumped_avx512(), window, (inputs, outputs))
+/// The dense convolution kernel for a window of so many rows and columns over `inputs` channels: that for stems where it
+/// serves, else that for any shape; of several the one with the widest vectors that the CPU computes whole. An error where
+/// none is shipped.
+pub fn conv(kernels: &Kernels, window: (usize, usize), inputs: usize) -> Result<&'static ConvKernel> {
+    best_conv(kernels.conv(), Machine::this().double_pumped_avx512(), window, inputs)
         .ok_or_else(|| none("conv", kernels))
 }
 
@@ -95,14 +94,11 @@ fn best_conv(
     kernels: &'static [ConvKernel],
     double_pumped: bool,
     window: (usize, usize),
-    (inputs, outputs): (usize, usize),
+    inputs: usize,
 ) -> Option<&'static ConvKernel> {
     let serves = |kernel: &&ConvKernel| !kernel.is_trial() && kernel.serves(window, inputs);
     let whole = |kernel: &ConvKernel| !cost::is_double_pumped(kernel.isa(), double_pumped);
-    kernels.iter().filter(serves).max_by_key(|kernel| {
-        let padded = outputs.checked_next_multiple_of(kernel.nr()).unwrap_or(usize::MAX);
-        (kernel.stem(), if whole(kernel) { kernel.lanes() } else { 0 }, Reverse(padded), kernel.mr())
-    })
+    kernels.iter().filter(serves).max_by_key(|kernel| (kernel.stem(), if whole(kernel) { kernel.lanes() } else { 0 }))
 }
 
 fn none(op: &str, kernels: &Kernels) -> Error {
@@ -135,13 +131,13 @@ mod tests {
         (49, 1024, 1024, [AVX2[1], NEON[0], PORTABLE, AVX512[0], AVX512[0]]),
     ];
 
-    /// In the same order: any shape, stems of 32 output channels, and of 24.
-    const CONV: [[&str; 3]; 5] = [
-        ["conv_f32_6x16_avx2", "stem_f32_6x16_avx2", "stem_f32_4x24_avx2"],
-        ["conv_f32_8x8_neon", "stem_f32_8x8_neon", "stem_f32_8x8_neon"],
-        ["conv_f32_8x16_portable", "conv_f32_8x16_portable", "conv_f32_8x16_portable"],
-        ["conv_f32_14x32_avx512", "stem_f32_14x32_avx512", "stem_f32_14x32_avx512"],
-        ["conv_f32_6x16_avx2", "stem_f32_6x16_avx2", "stem_f32_4x24_avx2"],
+    /// In the same order: any shape, and stems.
+    const CONV: [[&str; 2]; 5] = [
+        ["conv_f32_6x16_avx2", "stem_f32_6x16_avx2"],
+        ["conv_f32_8x8_neon", "stem_f32_8x8_neon"],
+        ["conv_f32_8x16_portable", "conv_f32_8x16_portable"],
+        ["conv_f32_14x32_avx512", "stem_f32_14x32_avx512"],
+        ["conv_f32_6x16_avx2", "stem_f32_6x16_avx2"],
     ];
 
     /// In the same order: a 3x3 window with stride 1 and 2.
@@ -175,18 +171,14 @@ mod tests {
                 Some([AVX2[0], NEON[0], PORTABLE, AVX512[1], AVX2[0]][column]),
                 "{isa}, double-pumped {double_pumped}"
             );
-            for (window, inputs, outputs, expected) in [
-                ((3, 3), 32, 24, CONV[column][0]),
-                ((3, 5), 3, 32, CONV[column][0]),
-                ((1, 1), 3, 32, CONV[column][0]),
-                ((3, 3), 3, 32, CONV[column][1]),
-                ((3, 3), 3, 24, CONV[column][2]),
-                ((3, 3), 3, 96, CONV[column][1]),
-                ((3, 3), 3, usize::MAX, CONV[column][1]),
+            for (window, inputs, expected) in [
+                ((3, 3), 32, CONV[column][0]),
+                ((3, 5), 3, CONV[column][0]),
+                ((1, 1), 3, CONV[column][0]),
+                ((3, 3), 3, CONV[column][1]),
             ] {
-                let name = best_conv(kernels.conv(), double_pumped, window, (inputs, outputs)).map(ConvKernel::name);
-                let shape = format!("{window:?} over {inputs} to {outputs}");
-                assert_eq!(name, Some(expected), "{isa}, double-pumped {double_pumped}: {shape}");
+                let name = best_conv(kernels.conv(), double_pumped, window, inputs).map(ConvKernel::name);
+                assert_eq!(name, Some(expected), "{isa}, double-pumped {double_pumped}: {window:?} over {inputs}");
             }
             for (stride, expected) in [1, 2].into_iter().zip(DEPTHWISE[column]) {
                 assert_eq!(depthwise(kernels, (3, 3), stride, 1).map(DepthwiseKernel::name), Ok(expected));

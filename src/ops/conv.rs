@@ -75,12 +75,7 @@ impl Conv {
     /// Packs `weights` (the layout O, I, kh, kw) and `bias` (one an output) for the kernel that is best for them. An error
     /// where a length is not that of `params`, or no kernel has the window.
     pub fn new(kernels: &'static Kernels, params: ConvParams, weights: &[f32], bias: &[f32]) -> Result<Self> {
-        Self::with_kernel(
-            select::conv(kernels, params.window.size, params.inputs, params.outputs)?,
-            params,
-            weights,
-            bias,
-        )
+        Self::with_kernel(select::conv(kernels, params.window.size, params.inputs)?, params, weights, bias)
     }
 
     /// As [`new`](Self::new), for a kernel of the caller's choice; an error where it cannot compute this convolution.
@@ -259,7 +254,7 @@ impl Operator for Dense {
 
     fn pack(&self, site: &Site, packing: &mut Packing<'_>) -> Result<Arc<dyn Packed>> {
         let params = ConvParams { inputs: site.input.channels, outputs: self.outputs, window: self.window };
-        let kernel = select::conv(site.kernels, self.window.size, params.inputs, params.outputs)?;
+        let kernel = select::conv(site.kernels, self.window.size, params.inputs)?;
         Ok(Arc::new(Conv::packed(kernel, params, packing)?))
     }
 
