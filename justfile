@@ -47,6 +47,7 @@ full: ci
     just tsan
     just asan
     just memcheck
+    just soak
     just coverage
     just mutants
     just plant-faults 75
@@ -222,6 +223,13 @@ python: (install "core")
     target/python/core/bin/mypy --config-file python/pyproject.toml
     target/python/core/bin/python -m mypy.stubtest --mypy-config-file python/pyproject.toml sepconv._native
 
+# Networks, batches and threads by turns, for so many seconds: through Rust and C, and at the same time through Python.
+soak seconds="900": (install "core")
+    cargo test --release --features capi --test capi --no-run
+    export SEPCONV_SOAK_SECONDS={{seconds}}; \
+    cargo test --release --features capi --test capi soak:: -- --nocapture & status=0; \
+    target/python/core/bin/pytest -s -c python/pyproject.toml python/tests/core/test_soak.py || status=$?; wait $!; exit $status
+
 # Networks of PyTorch modules, against PyTorch (6 GB; `just ci` leaves it out).
 torch: (install "torch")
     target/python/torch/bin/pytest -c python/pyproject.toml python/tests/torch
@@ -298,7 +306,7 @@ tsan seconds="1":
 
 # Tests under AddressSanitizer, the kernels under UndefinedBehaviorSanitizer too.
 asan *tests="--lib --test kernels --test elementwise --test parts --test views --test tiny --test plan --test graph":
-    RUSTFLAGS=-Zsanitizer=address CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined" cargo +nightly test --target x86_64-unknown-linux-gnu --target-dir target/asan --release {{tests}}
+    ASAN_OPTIONS=allocator_may_return_null=1 RUSTFLAGS=-Zsanitizer=address CC=clang CFLAGS="-O1 -fsanitize=address,undefined -fsanitize-trap=undefined" cargo +nightly test --target x86_64-unknown-linux-gnu --target-dir target/asan --release {{tests}}
 
 # Tests under valgrind's memcheck, which knows AVX2: no read past an array, no jump on a number that was never written.
 memcheck *tests="--test elementwise --test parts --test views --test tiny":

@@ -7,6 +7,7 @@ mod graphs;
 mod header;
 mod layers;
 mod plans;
+mod soak;
 mod wrong_graphs;
 mod wrong_numbers;
 mod wrong_pointers;
