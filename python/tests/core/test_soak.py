@@ -39,7 +39,9 @@ def test_hours_change_nothing() -> None:
     images = {size: numbers.standard_normal((3, size, size, 3), np.float32) for _, _, size in NETWORKS}
     images[28] = numbers.standard_normal((3, 28, 28, 1), np.float32)
     known: dict[tuple[str, int], bytes] = {}
-    times, memory, runs = [], [], 0
+    times: list[float] = []
+    memory: list[int] = []
+    runs = 0
     start = time.monotonic()
     while len(times) < 2 or time.monotonic() - start < seconds:
         turn = len(times)
