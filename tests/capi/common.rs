@@ -4,6 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sepconv::capi::builder::{sepconv_builder, sepconv_builder_free, sepconv_builder_new};
 use sepconv::capi::graph::{sepconv_graph, sepconv_graph_free, sepconv_graph_network, sepconv_network};
@@ -14,8 +15,11 @@ use sepconv::capi::threads::{sepconv_task, sepconv_threads};
 use sepconv::capi::types::{sepconv_batch, sepconv_batch_mut, sepconv_image, sepconv_image_mut};
 use sepconv::{AlignedBuffer, Shape};
 
-/// The system's allocator, which counts what each thread asks for.
+/// The system's allocator, which counts what each thread asks for, and what all have.
 struct Counting;
+
+/// Bytes that are allocated.
+static HELD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -25,11 +29,13 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        HELD.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are handed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are handed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -41,6 +47,11 @@ static COUNTING: Counting = Counting;
 /// What this thread has allocated so far.
 pub fn allocations() -> usize {
     ALLOCATIONS.get()
+}
+
+/// Bytes that the process has allocated and not freed.
+pub fn held() -> usize {
+    HELD.load(Ordering::Relaxed)
 }
 
 /// The message of the last failure on this thread.
