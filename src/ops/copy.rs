@@ -31,6 +31,7 @@ pub(crate) enum Copy {
 /// largest pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
+    count: usize,
     long: Vec<CopyRun>,
     pieces: [Pieces; 4],
 }
@@ -46,8 +47,9 @@ pub(crate) struct Shuffle {
 /// The first channels of pieces, of the input and of the output.
 type Pieces = Vec<(usize, usize)>;
 
-/// Pixels that are copied together, one piece after the other.
-const AT_ONCE: usize = 32;
+/// Pixels that are copied together, one piece after the other: so few that they stay in the first-level cache, or more where
+/// one run is all that is read of each.
+const AT_ONCE: [usize; 2] = [32, 128];
 /// The most channels of a run that is copied in pieces: to copy more by a call costs no more.
 const IN_PIECES: usize = 64;
 
@@ -61,7 +63,7 @@ impl Copy {
         }
         let source = |channel: usize| sources.get(sources.partition_point(|&(end, _)| end <= channel));
         let longest = runs.iter().map(|run| run.channels).max().unwrap_or(0);
-        let mut all = Runs::default();
+        let mut all = Runs { count: runs.len(), ..Runs::default() };
         for &run in runs.iter().filter(|run| run.channels > 0) {
             let CopyRun { from, to, channels } = run;
             if channels > IN_PIECES {
@@ -122,9 +124,10 @@ impl Packed for Copy {
                 // Rows without gaps are one row.
                 let (height, width) =
                     if tight(&call.input) && tight(&call.output) { (1, height * width) } else { (height, width) };
-                for (y, x) in (0..height).flat_map(|y| (0..width).step_by(AT_ONCE).map(move |x| (y, x))) {
+                let at_once = AT_ONCE[usize::from(matches!(copy, Copy::Runs(runs) if runs.count == 1))];
+                for (y, x) in (0..height).flat_map(|y| (0..width).step_by(at_once).map(move |x| (y, x))) {
                     let [from, to] = [&call.input, &call.output].map(|image| image.offset(y, x, 0));
-                    let at = (from, to, AT_ONCE.min(width - x));
+                    let at = (from, to, at_once.min(width - x));
                     // SAFETY: by the contract of the function around both images hold the pixels, all channels of the tensor and
                     // of the output, within which `Copy::new` keeps every piece; and they share no memory.
                     unsafe {
@@ -225,7 +228,7 @@ mod tests {
 
     /// The pieces of a copy, each with its channels.
     fn pieces(copy: &Copy) -> Vec<(usize, usize, usize)> {
-        let Copy::Runs(Runs { long, pieces }) = copy else { return Vec::new() };
+        let Copy::Runs(Runs { long, pieces, .. }) = copy else { return Vec::new() };
         let sized = pieces.iter().zip([1, 2, 4, 8]);
         let sized = sized.flat_map(|(pieces, width)| pieces.iter().map(move |&(from, to)| (from, to, width)));
         sized.chain(long.iter().map(|run| (run.from, run.to, run.channels))).collect()
@@ -296,7 +299,7 @@ mod tests {
             let (count, tensors) = (1 + draw(8), 1 + draw(3));
             let of: Vec<_> = (0..count).map(|_| (draw(tensors), lengths[draw(lengths.len())])).collect();
             let (sources, channels) = runs(&of);
-            check(&sources, &channels, (1 + draw(2), [1, 5, 33, 70][draw(4)]), case % 3);
+            check(&sources, &channels, (1 + draw(2), [1, 5, 33, 130][draw(4)]), case % 3);
         }
     }
 
