@@ -95,11 +95,15 @@ fn chosen(graph: &Graph, channels: &[Vec<Channel>]) -> Vec<Option<Vec<usize>>> {
         let order = further.unwrap_or_else(|| (0..channels[value].len()).collect());
         let sources: Vec<Channel> = order.into_iter().map(|at| channels[value][at]).collect();
         let alone = sources.iter().all(|source| source.0 == sources[0].0);
-        for &(origin, _) in if alone { &sources[..sources.len().min(1)] } else { &sources } {
-            if let Origin::Node(from) = origin {
-                let first = alone && taken[from].is_none();
-                taken[from] = Some(sources.iter().filter(|_| first).map(|source| source.1).collect());
+        match sources[..] {
+            [(Origin::Node(from), _), ..] if alone && taken[from].is_none() => {
+                taken[from] = Some(sources.iter().map(|source| source.1).collect());
             }
+            _ => sources.iter().for_each(|source| {
+                if let Origin::Node(from) = source.0 {
+                    taken[from] = Some(Vec::new());
+                }
+            }),
         }
         let slice = (channels[value].len() / node.operator.groups()).max(1);
         for (at, &(origin, channel)) in channels[value].iter().enumerate() {

@@ -31,6 +31,7 @@ pub(crate) enum Copy {
 /// largest pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
+    /// How many there are, in pieces or not.
     count: usize,
     long: Vec<CopyRun>,
     pieces: [Pieces; 4],

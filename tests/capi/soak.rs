@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sepconv::capi::plan::{sepconv_plan, sepconv_plan_run};
 use sepconv::capi::saved::sepconv_plan_load;
-use sepconv::models::{Architecture, Config, Flavor, Network};
+use sepconv::models::{Architecture, Config, Network};
 use sepconv::parallel::{Parallel, Rayon, Serial};
 use sepconv::weights::HashWeights;
 use sepconv::{AlignedBuffer, Options, Plan, Shape};
@@ -66,8 +66,7 @@ fn hours_change_nothing() {
     let pool = |threads| Rayon::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
     let threads: [&dyn Parallel; 3] = [&Serial, &pool(2), &pool(3)];
     let networks = NETWORKS.map(|(name, width, resolution)| {
-        let flavor = if name == Architecture::ShufflenetV1 { Flavor::Paper } else { Config::of(name).flavor };
-        Network::new(name, &Config { width, resolution, flavor, classes: Some(11), ..Config::of(name) }).unwrap()
+        Network::new(name, &Config { width, resolution, classes: Some(11), ..Config::of(name) }).unwrap()
     });
     let mut known: HashMap<(usize, usize), Vec<u32>> = HashMap::new();
     // With room, so that what is allocated is what the library has.
