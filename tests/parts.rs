@@ -112,9 +112,10 @@ fn cuts(numbers: &mut Numbers, shape: Shape, step: usize) -> Vec<Vec<Part>> {
     all
 }
 
-/// Layouts of input, output and residual: without gaps, and with different ones.
-fn layouts(input: Shape, output: Shape) -> [[Layout; 3]; 3] {
+/// Layouts of input, output and residual: without gaps, with different ones, with pixels of the input 2 KB apart.
+fn layouts(input: Shape, output: Shape) -> [[Layout; 3]; 4] {
     let tight = |shape: Shape| Layout::tight(shape.height, shape.width, shape.channels);
+    let far = Layout { pixel_stride: 512, row_stride: 512 * input.width, ..tight(input) };
     let gapped = |gaps: Gaps| {
         [
             gaps.input(input.height, input.width, input.channels),
@@ -122,7 +123,12 @@ fn layouts(input: Shape, output: Shape) -> [[Layout; 3]; 3] {
             gaps.residual(output.height, output.width, output.channels),
         ]
     };
-    [[tight(input), tight(output), tight(output)], gapped(Gaps::Runs), gapped(Gaps::Everywhere)]
+    [
+        [tight(input), tight(output), tight(output)],
+        gapped(Gaps::Runs),
+        gapped(Gaps::Everywhere),
+        [far, tight(output), tight(output)],
+    ]
 }
 
 /// An operator as these tests see it.

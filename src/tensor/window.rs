@@ -221,9 +221,25 @@ impl Window {
         Strip { first, height: end - first, missing: top.saturating_sub(start) }
     }
 
+    /// The window of the image with rows and columns exchanged.
+    pub(crate) const fn transposed(self) -> Self {
+        let Window { size, stride, dilation, padding: Padding { top, bottom, left, right } } = self;
+        Window {
+            size: (size.1, size.0),
+            stride: (stride.1, stride.0),
+            dilation: (dilation.1, dilation.0),
+            padding: Padding { top: left, bottom: right, left: top, right: bottom },
+        }
+    }
+
     /// The most input rows that `rows` output rows need.
     pub(crate) fn rows_held(&self, rows: usize) -> usize {
         rows.saturating_sub(1) * self.stride.0 + self.extent().0
+    }
+
+    /// The most output rows for which `rows` input rows are enough; at least one.
+    pub(crate) fn outputs_held(&self, rows: usize) -> usize {
+        rows.saturating_sub(self.extent().0) / self.stride.0 + 1
     }
 
     /// The taps of output row `y` that are inside an image of `height` rows: the row of the first of them, and which rows of the

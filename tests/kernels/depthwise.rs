@@ -71,6 +71,20 @@ fn images_of_many_tiles() {
     });
 }
 
+/// Pixels 2 KB apart, which are computed from copies: one of the image, of rows of it, of columns of few rows.
+#[test]
+fn pixels_far_apart() {
+    every_case(kernels, |kernel| {
+        let mut cases = Vec::new();
+        for (height, width, channels) in [(7, 7, 1024), (20, 9, 512), (6, 39, 512), (1, 2, 512), (40, 1, 512)] {
+            for (residual, input_lo) in [(false, None), (true, Some(0.0))] {
+                cases.push(Case { residual, input_lo, clamp: Clamp::RELU6, ..image(kernel, height, width, channels) });
+            }
+        }
+        cases
+    });
+}
+
 /// As many rows and columns missing on each side as may be, on images from one pixel to many.
 #[test]
 fn borders_alone_and_together() {
