@@ -51,7 +51,7 @@ FAULTS = [
     # Packing.
     ("packing", PACK, "let padded = n.next_multiple_of(lanes);", "let padded = n.next_multiple_of(nr);"),
     ("packing", PACK, "let stride = depth.saturating_mul(nr);", "let stride = depth.saturating_mul(lanes);"),
-    ("packing", PACK, "row * width\n", "row * nr\n"),
+    ("packing", PACK, "row(index) * width;", "row(index) * nr;"),
     ("packing", PACK, "&weights[outputs.start * depth..outputs.end * depth]", "&weights[..n * depth]"),
     ("packing", PACK, "bias[outputs.clone()]", "bias[..n]"),
     ("packing", PACK, "transpose((columns, depth),", "transpose((columns - 1, depth),"),
@@ -91,7 +91,7 @@ FAULTS = [
     ("folding", SCHEDULE, ".min(pair[0].output().height);", ";"),
     ("folding", FOLD, "beta + (bias - mean) * scale", "beta + (bias + mean) * scale"),
     ("folding", FOLD, "(f64::from(weight) * scale) as f32", "weight * scale as f32"),
-    ("folding", FOLD, "subnormal.map(|weight| *weight = 0.0).count()", "subnormal.count()"),
+    ("folding", FOLD, "subnormal.map(|product| *product = 0.0).count()", "subnormal.count()"),
     ("folding", FOLD, "order[first + place] - first", "order[place]"),
     ("folding", FOLD, "weights[order[at / taps] * taps + at % taps]", "weights[at]"),
     # Crew.

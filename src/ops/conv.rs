@@ -94,11 +94,8 @@ impl Conv {
         let weights = ("conv weights (outputs x inputs x kh x kw)", &[outputs, inputs, height, width][..]);
         packing.expect(weights, ("conv bias (outputs)", outputs))?;
         // As many weights were given, unless there is no channel on one side: then nothing is packed.
-        let taps = window.taps();
-        let depth = if outputs == 0 { 0 } else { taps * inputs };
-        let tile = (kernel.nr(), kernel.lanes());
-        // Inputs x taps become taps x inputs.
-        let panels = pack::panels(packing, tile, depth, 0..outputs, |index| index % taps * inputs + index / taps)?;
+        let rows = if outputs == 0 { (0, 0) } else { (inputs, window.taps()) };
+        let panels = pack::panels(packing, (kernel.nr(), kernel.lanes()), rows, 0..outputs)?;
         Ok(Conv { kernel, params, panels })
     }
 

@@ -291,10 +291,10 @@ mod tests {
     #[test]
     fn channels_come_side_by_side() {
         let lengths = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 17, 64, 65];
-        let mut state = 1_usize;
+        let mut state = 1_u64;
         let mut draw = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
+            (state >> 33) as usize % below
         };
         for case in 0..400 {
             let (count, tensors) = (1 + draw(8), 1 + draw(3));

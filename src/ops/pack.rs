@@ -1,5 +1,6 @@
 //! Weights in the order in which a kernel reads them.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::part::expect_length;
@@ -38,6 +39,24 @@ impl Packing<'_> {
             Packing::Saved(saved) => saved.array(length),
         }
     }
+
+    /// As [`array`](Self::array), of weights alone, for one so large that to write it twice takes its time.
+    ///
+    /// # Safety
+    /// `fill` must write every element.
+    unsafe fn large_array(
+        &mut self,
+        length: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<f32>], &[f32]),
+    ) -> Result<Stored> {
+        match self {
+            // SAFETY: by this function's own contract.
+            Packing::Fresh { arena, weights, .. } => unsafe {
+                Ok(Stored::Own(arena.filled(length, |packed| fill(packed, weights))?))
+            },
+            Packing::Saved(saved) => saved.array(length),
+        }
+    }
 }
 
 /// Panels of a GEMM's weights: `nr` output channels a panel, the last one as wide as it needs in whole vectors; in a
@@ -57,34 +76,36 @@ impl Panels {
     }
 }
 
-/// Packs the weights of `outputs`, of which each has `depth` side by side; weight `index` of an output belongs into row
-/// `row(index)` of a panel.
+/// Packs the weights of `outputs`, of which each has `taps` of every one of `inputs` side by side, input by input; the rows of
+/// a panel go tap by tap.
 pub(super) fn panels(
     packing: &mut Packing<'_>,
     (nr, lanes): (usize, usize),
-    depth: usize,
+    (inputs, taps): (usize, usize),
     outputs: Range<usize>,
-    row: impl Fn(usize) -> usize,
 ) -> Result<Panels> {
-    let n = outputs.len();
+    let (n, depth) = (outputs.len(), inputs * taps);
     let padded = n.next_multiple_of(lanes);
     // The weights are as many as `depth` x `n`: nothing overflows, unless one of them is 0.
     let stride = depth.saturating_mul(nr);
     // The bias first: the kernels' prefetches run on from the last panel into the next layer's first.
     let bias = packing.array(padded, |packed, _, bias| packed[..n].copy_from_slice(&bias[outputs.clone()]))?;
-    let data = packing.array(depth.saturating_mul(padded), |data, weights, _| {
+    let fill = |data: &mut [MaybeUninit<f32>], weights: &[f32]| {
         let weights = &weights[outputs.start * depth..outputs.end * depth];
         for (panel, weights) in data.chunks_mut(stride.max(1)).zip(weights.chunks(stride.max(1))) {
             let (width, columns) = (panel.len() / depth, weights.len() / depth);
-            let place = |index| {
-                let row = row(index);
-                assert!(row < depth, "row {row} of a panel, expected less than {depth}");
-                row * width
-            };
+            if columns < width {
+                panel.fill(MaybeUninit::new(0.0));
+            }
+            // Without the division where it says nothing: it would cost as much as the move.
+            let row = |index: usize| if taps == 1 { index } else { index % taps * inputs + index / taps };
+            let place = |index| row(index) * width;
             // SAFETY: the weights are `columns` x `depth`, the panel is `depth` x `width`, and `width` is no less than `columns`.
-            unsafe { transpose((columns, depth), (weights.as_ptr(), depth), panel.as_mut_ptr(), place) };
+            unsafe { transpose((columns, depth), (weights.as_ptr(), depth), panel.as_mut_ptr().cast(), place) };
         }
-    })?;
+    };
+    // SAFETY: there are as many panels of weights as of the array, and what a panel lacks is zero.
+    let data = unsafe { packing.large_array(depth.saturating_mul(padded), fill) }?;
     Ok(Panels { data, bias, stride })
 }
 

@@ -132,10 +132,10 @@ impl Pointwise {
         let group @ (inputs, outputs) = params.of_group()?;
         let weights = ("pointwise weights (outputs x inputs a group)", &[params.outputs, inputs][..]);
         packing.expect(weights, ("pointwise bias (outputs)", params.outputs))?;
-        let depth = if outputs == 0 { 0 } else { inputs };
+        let rows = (if outputs == 0 { 0 } else { inputs }, 1);
         let tile = (kernel.nr(), kernel.lanes());
         let groups = (0..params.groups).map(|group| group * outputs..(group + 1) * outputs);
-        let mut pack = |outputs| pack::panels(packing, tile, depth, outputs, |input| input);
+        let mut pack = |outputs| pack::panels(packing, tile, rows, outputs);
         let panels = groups.map(&mut pack).collect::<Result<Vec<_>>>()?;
         Ok(Pointwise { kernel, params, group, panels })
     }

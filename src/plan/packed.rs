@@ -1,8 +1,8 @@
 //! A plan: a graph's operators, packed, and the steps that run them.
 
-use alloc::borrow::Cow;
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::compile::Compiler;
@@ -13,7 +13,7 @@ use super::schedule::{Schedules, cut_by_channels};
 use super::step::Step;
 use super::workspace::Workspace;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::isa::Isa;
 use crate::kernel::Kernels;
 use crate::machine::Machine;
@@ -21,7 +21,7 @@ use crate::ops::{Packed, Packing, Site};
 use crate::parallel::Parallel;
 use crate::tensor::buffer::Arena;
 use crate::tensor::stored::Saved;
-use crate::weights::{Folded, Unfolded, Weights, read};
+use crate::weights::{Folded, Reader, Ready, Unfolded, Weights, read};
 
 /// The most images a run, and the most threads.
 pub(super) const LARGEST: usize = 1 << 16;
@@ -82,8 +82,8 @@ pub(super) struct Shared {
 
 /// Where the weights of a plan come from.
 pub(super) enum Source<'a> {
-    /// One entry a node, to be folded and packed, one after the other.
-    Read(&'a [Option<Unfolded<'a>>]),
+    /// Tensors by name, to be folded and packed node by node.
+    Read(&'a dyn Weights),
     /// One entry a node, to be packed.
     Folded(&'a [Option<Folded>]),
     /// The arrays of a saved plan, and how many weights were flushed.
@@ -95,7 +95,7 @@ impl Plan {
     /// threads. It then runs on any other, too, to the same bits. An error where the weights do not fit, the ISA cannot run
     /// here, a layer has no kernel, or there is no room.
     pub fn new(graph: &Graph, weights: &dyn Weights, parallel: &dyn Parallel, options: Options) -> Result<Plan> {
-        Self::fresh(graph, Source::Read(&read(graph, weights)?), parallel, options)
+        Self::fresh(graph, Source::Read(weights), parallel, options)
     }
 
     /// Builds the plan from weights that are folded already: one entry a node, as [`fold`](crate::weights::fold), which has
@@ -269,6 +269,13 @@ fn images_together(graph: &Graph, lowered: &Lowered, schedules: &Schedules, opti
     if options.observed { batch } else { schedules.images_together(batch, lowered.most_elements(), weights) }
 }
 
+/// The weights and biases of `node`, as far as they fit.
+fn parameters(node: &Node) -> usize {
+    let Some([outputs, ..]) = node.operator.weights(node.input()) else { return 0 };
+    let weights = node.weight_shape().unwrap_or_else(|| vec![outputs]).into_iter().fold(1, usize::saturating_mul);
+    weights.saturating_add(outputs)
+}
+
 /// Where the operators of a plan will run.
 struct Sites<'a> {
     graph: &'a Graph,
@@ -282,10 +289,21 @@ impl Sites<'_> {
     /// many weights were flushed.
     fn pack(&self, items: &[Item], source: Source<'_>) -> Result<(Vec<Operators>, usize)> {
         match source {
-            Source::Read(nodes) => {
-                let elements = nodes.iter().flatten().map(Unfolded::elements).sum();
-                let folded = |node: &Unfolded<'_>| node.folded().map(Cow::Owned);
-                self.pack_fresh(items, elements, |node| nodes[node].as_ref().map(folded).transpose())
+            Source::Read(weights) => {
+                let nodes = self.graph.nodes();
+                let elements = nodes.iter().map(parameters).fold(0, usize::saturating_add);
+                // Node by node, so that the caches hold what was read of one while it is folded and packed.
+                let mut reader = Reader::new(weights);
+                let packed = self.pack_fresh(items, elements, |node| {
+                    let unfolded = reader.node(&nodes[node])?;
+                    reader.check()?;
+                    unfolded.map(Unfolded::ready).transpose()
+                });
+                if packed.is_err() || reader.end().is_err() {
+                    // This error names all that is wrong.
+                    read(self.graph, weights)?;
+                }
+                packed
             }
             Source::Folded(nodes) => {
                 let elements = nodes.iter().flatten().map(|node| node.weights.len() + node.bias.len()).sum();
@@ -295,7 +313,7 @@ impl Sites<'_> {
                 };
                 self.pack_fresh(items, elements, |node| match (self.graph.nodes()[node].parameters(), &nodes[node]) {
                     (Some(_), None) => Err(missing(node)),
-                    (_, folded) => Ok(folded.as_ref().map(Cow::Borrowed)),
+                    (_, folded) => Ok(folded.as_ref().map(Ready::from)),
                 })
             }
             Source::Saved(mut saved, flushed) => {
@@ -306,20 +324,20 @@ impl Sites<'_> {
         }
     }
 
-    /// As [`pack`](Self::pack), with the parameters that `folded` gives for the index of a node, `elements` in all.
+    /// As [`pack`](Self::pack), with the parameters that `ready` gives for the index of a node, `elements` in all.
     fn pack_fresh<'b>(
         &self,
         items: &[Item],
         elements: usize,
-        folded: impl Fn(usize) -> Result<Option<Cow<'b, Folded>>>,
+        mut ready: impl FnMut(usize) -> Result<Option<Ready<'b>>>,
     ) -> Result<(Vec<Operators>, usize)> {
         // The packed weights are padded to whole vectors.
         let mut arena = Arena::new(elements / 16 * 17).map_err(|_| Error::memory("packed weights", elements))?;
         let mut flushed = 0;
         let packed = each_stage(items, |stage| {
-            let folded = folded(stage.node)?;
-            flushed += folded.as_ref().map_or(0, |folded| folded.flushed);
-            let (weights, bias) = folded.as_ref().map_or((&[][..], &[][..]), |of| (&of.weights[..], &of.bias[..]));
+            let ready = ready(stage.node)?;
+            flushed += ready.as_ref().map_or(0, |ready| ready.flushed);
+            let (weights, bias) = ready.as_ref().map_or((&[][..], &[][..]), |ready| (&*ready.weights, &*ready.bias));
             self.operator(stage, Packing::Fresh { arena: &mut arena, weights, bias })
         })?;
         Ok((packed, flushed))

@@ -3,6 +3,7 @@
 use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::{fmt, slice};
@@ -127,16 +128,27 @@ impl Arena {
 
     /// A buffer of `length` zeros.
     pub fn zeroed(&mut self, length: usize) -> Result<AlignedBuffer> {
+        // SAFETY: every element is written.
+        unsafe { self.filled(length, |elements| elements.fill(MaybeUninit::new(0.0))) }
+    }
+
+    /// A buffer of `length` elements, those that `fill` writes.
+    ///
+    /// # Safety
+    /// `fill` must write every one.
+    pub unsafe fn filled(
+        &mut self,
+        length: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<f32>]),
+    ) -> Result<AlignedBuffer> {
         let room = self.memory.layout.size() / size_of::<f32>();
         if length > room - self.used {
             *self = Arena::new(length)?;
         }
         // SAFETY: the elements from `used` to `used + length` lie inside the memory and no other buffer has them.
-        let start = unsafe {
-            let start = self.memory.start.add(self.used);
-            start.write_bytes(0, length);
-            start
-        };
+        let start = unsafe { self.memory.start.add(self.used) };
+        // SAFETY: as above; they may be anything.
+        fill(unsafe { slice::from_raw_parts_mut(start.as_ptr().cast(), length) });
         // The memory is whole lines, since its size is padded to its alignment.
         self.used = (self.used + length).next_multiple_of(LINE);
         Ok(AlignedBuffer { _memory: Some(self.memory.clone()), start, length })

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use half::{bf16, f16};
-use safetensors::tensor::{TensorInfo, TensorView};
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::source::Weights;
@@ -33,13 +33,14 @@ use crate::tensor::buffer::collect;
 /// # Ok::<(), sepconv::Error>(())
 /// ```
 pub struct SafetensorsWeights<'a> {
-    tensors: BTreeMap<String, TensorView<'a>>,
-    metadata: BTreeMap<String, String>,
+    header: Metadata,
+    data: &'a [u8],
 }
 
 impl core::fmt::Debug for SafetensorsWeights<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "SafetensorsWeights({} tensors, metadata {:?})", self.tensors.len(), self.metadata)
+        let metadata: BTreeMap<_, _> = self.header.metadata().iter().flatten().collect();
+        write!(f, "SafetensorsWeights({} tensors, metadata {metadata:?})", self.header.offset_keys().len())
     }
 }
 
@@ -47,47 +48,43 @@ impl<'a> SafetensorsWeights<'a> {
     /// Reads the header of `file`; the data stay where they are. An error where it is no safetensors file.
     pub fn new(file: &'a [u8]) -> Result<Self> {
         let error = |why: SafeTensorError| Error::File { why: why.to_string() };
-        let (header, metadata) = SafeTensors::read_metadata(file).map_err(error)?;
-        // Behind the header's length, eight bytes, and the header; the offsets were checked with it.
-        let data = &file[8 + header..];
-        let view = |(name, info): (String, &TensorInfo)| {
-            let (start, end) = info.data_offsets;
-            Ok((name, TensorView::new(info.dtype, info.shape.clone(), &data[start..end])?))
-        };
-        let tensors = metadata.tensors().into_iter().map(view).collect::<Result<_, _>>().map_err(error)?;
-        let metadata = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(SafetensorsWeights { tensors, metadata })
+        // Every tensor's offsets and size are checked with it.
+        let (length, header) = SafeTensors::read_metadata(file).map_err(error)?;
+        // Behind the header's length, eight bytes, and the header.
+        Ok(SafetensorsWeights { header, data: &file[8 + length..] })
     }
 
     /// The `__metadata__` entry `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The names of the tensors.
+    /// The names of the tensors, sorted.
     pub fn tensor_names(&self) -> Vec<String> {
-        self.tensors.keys().cloned().collect()
+        let mut names = self.header.offset_keys();
+        names.sort();
+        names
     }
 
     /// The shape of tensor `name`.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|tensor| tensor.shape())
+        self.header.info(name).map(|tensor| &tensor.shape[..])
     }
 }
 
 impl Weights for SafetensorsWeights<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, String> {
-        let tensor = self.tensors.get(name).ok_or_else(|| format!("missing, expected shape {shape:?}"))?;
-        if !same_shape(tensor.shape(), shape) {
-            return Err(format!("shape {:?}, expected {shape:?}", tensor.shape()));
+        let tensor = self.header.info(name).ok_or_else(|| format!("missing, expected shape {shape:?}"))?;
+        if !same_shape(&tensor.shape, shape) {
+            return Err(format!("shape {:?}, expected {shape:?}", tensor.shape));
         }
-        let data = tensor.data();
+        let data = &self.data[tensor.data_offsets.0..tensor.data_offsets.1];
         let halves = || data.chunks_exact(2).map(|bytes| [bytes[0], bytes[1]]);
         let owned = |length: usize, values: &mut dyn Iterator<Item = f32>| match collect(name, length, values) {
             Ok(values) => Ok(Cow::Owned(values)),
             Err(why) => Err(why.to_string()),
         };
-        let values: Cow<'_, [f32]> = match tensor.dtype() {
+        let values: Cow<'_, [f32]> = match tensor.dtype {
             Dtype::F32 => match bytemuck::try_cast_slice(data) {
                 Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
                 // Not on a boundary of four bytes, or in the other order.
@@ -116,7 +113,7 @@ fn not_finite(values: &[f32]) -> Option<usize> {
     // Some at a time without a way out, which compilers make vectors of.
     const SOME: usize = 1024;
     let all_finite = |some: &[f32]| some.iter().fold(true, |all, value| all & value.is_finite());
-    let chunk = values.chunks(SOME).position(|some| !all_finite(some))? * SOME;
+    let chunk = pulp::Arch::new().dispatch(|| values.chunks(SOME).position(|some| !all_finite(some)))? * SOME;
     values[chunk..].iter().position(|value| !value.is_finite()).map(|at| chunk + at)
 }
 

@@ -7,6 +7,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::source::Weights;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Norm, Parameters, Tensors};
@@ -50,18 +52,12 @@ impl Folded {
             return Err(Error::shape("weights", format!("{} elements", weights.len()), expected));
         }
         let mut folded = room("folded weights", weights.len())?;
-        let per_output = weights.len() / scale_shift.len();
-        let mut flushed = 0;
-        for (weights, &(scale, _)) in weights.chunks_exact(per_output.max(1)).zip(scale_shift) {
-            flushed += extend_scaled(&mut folded, weights, scale);
-        }
+        let flushed = Arch::new().dispatch(Scale { weights, scale_shift, folded: &mut folded });
         let bias = scale_shift.iter().map(|&(_, shift)| shift as f32);
         let bias = collect("folded biases", scale_shift.len(), bias)?;
         Ok(Folded { weights: folded, bias, flushed })
     }
-}
 
-impl Folded {
     /// The same parameters for `node`, which takes its input channels in `order`: where each channel is by itself, all that
     /// belongs to a channel moves; else the inputs of each output do, inside their group.
     fn ordered(self, node: &Node, order: &[usize]) -> Result<Folded> {
@@ -94,17 +90,46 @@ impl Folded {
     }
 }
 
-/// Adds `weights` times `scale` to `folded`, those below 2^-126 flushed to +0; how many those are.
-fn extend_scaled(folded: &mut Vec<f32>, weights: &[f32], scale: f64) -> usize {
-    let first = folded.len();
-    folded.extend(weights.iter().map(|&weight| (f64::from(weight) * scale) as f32));
-    // Few outputs have any, and a loop without a way out becomes one of vectors.
-    let added = &mut folded[first..];
-    if !added.iter().fold(false, |any, weight| any | weight.is_subnormal()) {
-        return 0;
+/// Adds `weights` times a factor an output to `folded`, which has room for them, those below 2^-126 flushed to +0; how many
+/// those are.
+struct Scale<'a> {
+    weights: &'a [f32],
+    scale_shift: &'a [(f64, f64)],
+    folded: &'a mut Vec<f32>,
+}
+
+impl WithSimd for Scale<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        let Scale { weights, scale_shift, folded } = self;
+        let per_output = (weights.len() / scale_shift.len()).max(1);
+        let (mut flushed, mut products) = (0, [0.0; 512]);
+        for (weights, &(scale, _)) in weights.chunks_exact(per_output).zip(scale_shift) {
+            for weights in weights.chunks(products.len()) {
+                let products = &mut products[..weights.len()];
+                // Few outputs have any to flush, and a loop without a way out becomes one of vectors.
+                let mut any = false;
+                for (product, &weight) in products.iter_mut().zip(weights) {
+                    *product = (f64::from(weight) * scale) as f32;
+                    any |= is_subnormal(*product);
+                }
+                if any {
+                    let subnormal = products.iter_mut().filter(|product| product.is_subnormal());
+                    flushed += subnormal.map(|product| *product = 0.0).count();
+                }
+                folded.extend_from_slice(products);
+            }
+        }
+        flushed
     }
-    let subnormal = added.iter_mut().filter(|weight| weight.is_subnormal());
-    subnormal.map(|weight| *weight = 0.0).count()
+}
+
+/// As `f32::is_subnormal`, in operations that vectors have.
+#[inline(always)]
+fn is_subnormal(x: f32) -> bool {
+    (x.abs() < f32::MIN_POSITIVE) & (x != 0.0)
 }
 
 /// Weights that are outputs x rows x columns x inputs, as outputs x inputs x rows x columns.
@@ -146,6 +171,20 @@ pub fn fold(graph: &Graph, source: &dyn Weights) -> Result<Vec<Option<Folded>>> 
     read(graph, source)?.into_iter().map(folded).collect()
 }
 
+/// The parameters of one node as they are packed.
+pub(crate) struct Ready<'a> {
+    pub weights: Cow<'a, [f32]>,
+    pub bias: Cow<'a, [f32]>,
+    pub flushed: usize,
+}
+
+impl<'a> From<&'a Folded> for Ready<'a> {
+    fn from(folded: &'a Folded) -> Self {
+        let Folded { weights, bias, flushed } = folded;
+        Ready { weights: Cow::Borrowed(weights), bias: Cow::Borrowed(bias), flushed: *flushed }
+    }
+}
+
 /// The parameters of one node as the source has them.
 pub(crate) struct Unfolded<'a> {
     node: &'a Node,
@@ -154,10 +193,20 @@ pub(crate) struct Unfolded<'a> {
     scale_shift: Vec<(f64, f64)>,
 }
 
-impl Unfolded<'_> {
-    /// Weights and biases.
-    pub fn elements(&self) -> usize {
-        self.weights.len() + self.scale_shift.len()
+impl<'a> Unfolded<'a> {
+    /// The parameters to be packed: the source's own weights where nothing is done to them.
+    pub fn ready(self) -> Result<Ready<'a>> {
+        let node = self.node;
+        let moved = node.operator.inputs_are_last() || node.order.is_some() || node.output_order.is_some();
+        let scaled = self.scale_shift.iter().any(|&(scale, _)| scale != 1.0);
+        let subnormal = || self.weights.iter().fold(false, |any, weight| any | is_subnormal(*weight));
+        if moved || scaled || Arch::new().dispatch(subnormal) {
+            let Folded { weights, bias, flushed } = self.folded()?;
+            return Ok(Ready { weights: Cow::Owned(weights), bias: Cow::Owned(bias), flushed });
+        }
+        let bias = self.scale_shift.iter().map(|&(_, shift)| shift as f32);
+        let bias = collect("biases", self.scale_shift.len(), bias)?;
+        Ok(Ready { weights: self.weights, bias: Cow::Owned(bias), flushed: 0 })
     }
 
     pub fn folded(&self) -> Result<Folded> {
@@ -178,21 +227,13 @@ impl Unfolded<'_> {
 
 /// The parameters of every node; `None` for nodes without weights. All that is wrong with the source is in one error.
 pub(crate) fn read<'a>(graph: &'a Graph, source: &'a dyn Weights) -> Result<Vec<Option<Unfolded<'a>>>> {
-    let names = source.names().into_iter().collect();
-    let mut reader = Reader { source, names, used: BTreeSet::new(), problems: Vec::new() };
+    let mut reader = Reader::new(source);
     let nodes = graph.nodes().iter().map(|node| reader.node(node)).collect::<Result<_>>()?;
-    let mut unread: Vec<&String> = reader.names.difference(&reader.used).collect();
-    unread.retain(|name| !name.ends_with(IGNORED) && !source.may_stay_unread(name));
-    unread.sort();
-    let unread = unread.into_iter().map(|name| format!("{}: unexpected, no node reads it", source.label(name)));
-    reader.problems.extend(unread);
-    match reader.problems.is_empty() {
-        true => Ok(nodes),
-        false => Err(Error::Weights { network: "the graph".into(), problems: reader.problems }),
-    }
+    reader.end().map(|()| nodes)
 }
 
-struct Reader<'a> {
+/// Reads the parameters of one node after the other.
+pub(crate) struct Reader<'a> {
     source: &'a dyn Weights,
     names: BTreeSet<String>,
     used: BTreeSet<String>,
@@ -204,6 +245,30 @@ const OF_NODE: [&str; 2] = ["weight", "bias"];
 const OF_NORM: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl<'a> Reader<'a> {
+    pub fn new(source: &'a dyn Weights) -> Self {
+        let names = source.names().into_iter().collect();
+        Reader { source, names, used: BTreeSet::new(), problems: Vec::new() }
+    }
+
+    /// The error of all that was wrong up to now.
+    pub fn check(&self) -> Result<()> {
+        match self.problems.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Weights { network: "the graph".into(), problems: self.problems.clone() }),
+        }
+    }
+
+    /// The error of all that was wrong, tensors that no node has read included.
+    pub fn end(mut self) -> Result<()> {
+        let mut unread: Vec<&String> = self.names.difference(&self.used).collect();
+        unread.retain(|name| !name.ends_with(IGNORED) && !self.source.may_stay_unread(name));
+        unread.sort();
+        let source = self.source;
+        let unread = unread.into_iter().map(|name| format!("{}: unexpected, no node reads it", source.label(name)));
+        self.problems.extend(unread);
+        self.check()
+    }
+
     fn tensor(&mut self, name: String, shape: &[usize]) -> Option<Cow<'a, [f32]>> {
         let expected = shape.iter().product::<usize>();
         let tensor = match self.source.tensor(&name, shape) {
@@ -228,7 +293,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The node's parameters, or `None` where it has none or something is wrong with them; an error where there is no room.
-    fn node(&mut self, node: &'a Node) -> Result<Option<Unfolded<'a>>> {
+    pub fn node(&mut self, node: &'a Node) -> Result<Option<Unfolded<'a>>> {
         let (Some(all), Some(parameters)) = (node.operator.weights(node.input()), node.parameters()) else {
             return Ok(None);
         };

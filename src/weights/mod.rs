@@ -8,6 +8,6 @@ mod source;
 
 pub use file::SafetensorsWeights;
 pub use fold::{Folded, fold};
-pub(crate) use fold::{Unfolded, read};
+pub(crate) use fold::{Reader, Ready, Unfolded, read};
 pub use hash::{HashWeights, hash_of_bits};
 pub use source::Weights;
