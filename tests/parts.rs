@@ -292,7 +292,8 @@ fn depthwise_is_cut_anywhere() {
         };
         let paddings = [Padding::NONE, window.symmetric().padding, uneven];
         for (at, padding) in paddings.into_iter().enumerate() {
-            for c in channels(kernel.lanes()) {
+            // The last ones are copied in more than one piece where pixels alias.
+            for c in channels(kernel.lanes()).into_iter().chain([67, 83]) {
                 let (shape, mut numbers) =
                     (Shape::new(rows + extent.0 + 2, columns + extent.1 + 5, c), Numbers(c as u64));
                 let input = numbers.take(shape.len(), Kind::Floats);

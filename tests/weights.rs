@@ -12,8 +12,9 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sepconv::graph::{Builder, Layer, Tensors};
 use sepconv::models::{self, Activation, Architecture, Config, Flavor, Network, TensorNames, WeightFile};
+use sepconv::parallel::Serial;
 use sepconv::weights::{HashWeights, SafetensorsWeights, Weights};
-use sepconv::{Error, Shape};
+use sepconv::{Error, Options, Plan, Shape};
 
 fn network(name: Architecture, flavor: Flavor) -> Network {
     sized(name, 0.25, flavor)
@@ -453,6 +454,23 @@ fn subnormal_weights_are_flushed_and_counted() {
     let stem = folded[0].as_ref().unwrap();
     assert_eq!(stem.flushed, 3);
     assert!(stem.weights[..3].iter().all(|weight| weight.to_bits() == 0));
+}
+
+/// Weights that nothing is done to are packed as they are, but for those to be flushed.
+#[test]
+fn plans_flush_weights_without_a_factor() {
+    let run = |weights: [f32; 4]| {
+        let mut net = Builder::new();
+        let image = net.input("image", Shape::new(1, 1, 2)).unwrap();
+        let x = net.pointwise("pw", image, 2, Layer::arrays(weights, [0.5, 0.25])).unwrap();
+        let plan = Plan::new(&net.build(&[x]).unwrap(), &(), &Serial, Options::default()).unwrap();
+        let (mut workspace, mut output) = (plan.workspace().unwrap(), [0.0; 2]);
+        plan.run(&Serial, &mut workspace, &[1e38, 2.0][..], &mut output[..]).unwrap();
+        (plan.flushed_weights(), output)
+    };
+    assert_eq!(run([0.0, 1.0, -0.0, 3.0]), (0, [2.5, 6.25]));
+    // A large input would make hundredths of the first and the third.
+    assert_eq!(run([1e-40, 1.0, -1e-40, 3.0]), (2, [2.5, 6.25]));
 }
 
 /// Each weight is rounded once, after its product with a scale of double precision.

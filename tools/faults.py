@@ -4,7 +4,9 @@ CONV, GEMM, HEAD, DEPTHWISE, STEM = (
     "kernels/conv.jinja", "kernels/gemm.jinja", "kernels/gemm.h", "kernels/depthwise.c.jinja", "kernels/stem.c.jinja",
 )
 AVX2 = "kernels/isa/avx2.h"
-PACK, MEMORY, COMPILE, CALLS = "src/ops/pack.rs", "src/plan/memory.rs", "src/plan/compile.rs", "src/plan/calls.rs"
+COPIED, PACK, MEMORY, COMPILE, CALLS = (
+    "src/ops/depthwise/copied.rs", "src/ops/pack.rs", "src/plan/memory.rs", "src/plan/compile.rs", "src/plan/calls.rs",
+)
 LOWER, SCHEDULE, FOLD, CREW = "src/plan/lower.rs", "src/plan/schedule.rs", "src/weights/fold.rs", "src/parallel/crew.rs"
 # Of the function that computes one pixel.
 PIXEL_ROW = """    vec acc = vec_load(w);
@@ -82,6 +84,9 @@ FAULTS = [
     ("compile", CALLS, "missing: strip.missing,", "missing: 0,"),
     ("compile", CALLS, "let skipped = outputs.start - operation.outputs.start;", "let skipped = 0;"),
     ("compile", CALLS, "let residual_joins = operation.residual.is_none_or(|residual| residual.in_workspace());", "let residual_joins = true;"),
+    ("compile", COPIED, "self.run_kernel(&part, wide.missing)", "self.run_kernel(&part, across.padding.top)"),
+    ("compile", COPIED, "missing: held.missing,", "missing: call.missing,"),
+    ("compile", COPIED, "outputs: first + channels.start..first + channels.end,", "outputs: first..first + channels.len(),"),
     # Folding: nodes into items, and normalisation into weights.
     ("folding", LOWER, "self.traits(stage).adds && stage.clamp == Clamp::NONE && item.residual.is_none()", "self.traits(stage).adds && item.residual.is_none()"),
     ("folding", LOWER, "if !self.is_whole(input) || self.readers(input.tensor) != 1 {", "if !self.is_whole(input) {"),

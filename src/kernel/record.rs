@@ -106,6 +106,13 @@ macro_rules! records {
 }
 include!("../../kernels/records.rs");
 
+impl DepthwiseKernel {
+    /// Whether a vector is a whole cache line.
+    pub(crate) fn reads_whole_lines(&self) -> bool {
+        self.isa == Isa::Avx512
+    }
+}
+
 impl ConvKernel {
     /// Whether the kernel computes convolutions with a window of so many rows and columns over `inputs` channels: one for
     /// stems takes 3x3 and three, any other everything.

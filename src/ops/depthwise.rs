@@ -4,9 +4,6 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::mem::MaybeUninit;
-use core::ops::Range;
-use core::ptr;
 
 use super::epilogue::Epilogue;
 #[cfg(feature = "reference")]
@@ -17,14 +14,15 @@ use super::part::{Call, Part, check_part};
 use crate::blob::Writer;
 use crate::error::{Error, Result};
 use crate::kernel::{DepthwiseKernel, Kernels, arguments, select};
-use crate::machine::Machine;
 #[cfg(feature = "reference")]
 use crate::reference;
 #[cfg(feature = "reference")]
 use crate::tensor::Clamp;
 use crate::tensor::buffer::Arena;
 use crate::tensor::stored::Stored;
-use crate::tensor::{Image, Layout, Padding, Shape, View, ViewMut, Window};
+use crate::tensor::{Shape, View, ViewMut, Window};
+
+mod copied;
 
 /// What a depthwise convolution computes; [`Depthwise`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -189,99 +187,18 @@ impl Packed for Depthwise {
     }
 
     unsafe fn run(&self, call: &Call) {
-        let left = self.params.window.padding.left;
+        let Window { padding, .. } = self.params.window;
         // SAFETY: the caller's promises.
         unsafe {
-            match self.piece(call) {
-                Some(piece) => self.run_pieces(call, piece),
-                None => self.run_kernel(call, left),
+            match self.copied_tile(call) {
+                Some(tile) => self.run_copied(call, tile),
+                None => self.run_kernel(call, padding.left),
             }
         }
     }
 }
 
-/// Elements of the input that are copied at a time: what a small first-level cache holds.
-const COPIED: usize = 8 << 10;
-
-/// Channels that are copied at a time: enough for the kernel's loop over them, a multiple of every kernel's lanes.
-const COPIED_CHANNELS: usize = 64;
-
-/// Pixels as far apart as a multiple of this, in elements, are worth a copy; half as far, it costs what it saves.
-const FAR: isize = 512;
-
 impl Depthwise {
-    /// Rows and columns of the output that are computed from one copy of their input without gaps; none where the input
-    /// is read where it lies.
-    ///
-    /// Pixels 2 KB apart share two sets of eight lines of a first-level cache of 32 KB: those under one tile drive each
-    /// other out before their second half is read. On Zen 3, 7x7x1024 made 14 GFLOP/s so, and makes 47 from copies.
-    fn piece(&self, call: &Call) -> Option<(usize, usize)> {
-        let stride = call.input.pixel_stride;
-        if stride % FAR != 0 {
-            return None;
-        }
-        let (kernel, window, (height, width)) = (self.kernel, self.params.window, call.input_size);
-        let across = window.transposed();
-        // The lines under a tile, of each one at such a distance from the next; the cache holds its size by the distance.
-        let tile = (kernel.rows(), kernel.columns());
-        let lines = window.rows_held(tile.0).min(height) * across.rows_held(tile.1).min(width) + tile.0 * tile.1;
-        let distance = size_of::<f32>() << stride.trailing_zeros().min(10);
-        if lines * distance <= Machine::this().l1d() {
-            return None;
-        }
-        // Whole rows where a tile's fit, else some of their columns; as many rows as fit then.
-        let (pixels, least) = (COPIED / COPIED_CHANNELS, window.rows_held(tile.0));
-        let columns = across.outputs_held(pixels / least).min(call.output_size.1);
-        let rows = window.outputs_held(pixels / across.rows_held(columns).min(width));
-        let rows = (rows - rows % tile.0).min(call.output_size.0);
-        // Dilated windows hold many rows for few outputs.
-        let copied = window.rows_held(rows) * across.rows_held(columns);
-        (copied <= 4 * rows * columns * window.stride.0 * window.stride.1).then_some((rows, columns))
-    }
-
-    /// As [`run_kernel`](Self::run_kernel), by pieces of so many rows and columns, each from a copy of its input.
-    ///
-    /// # Safety
-    /// As of [`Packed::run`]; `piece` must come from [`piece`](Self::piece).
-    #[inline(never)]
-    unsafe fn run_pieces(&self, call: &Call, piece: (usize, usize)) {
-        let padding = Padding { top: call.missing, ..self.params.window.padding };
-        let down = self.params.window.padding(padding);
-        let across = down.transposed();
-        let mut copy = [const { MaybeUninit::<f32>::uninit() }; COPIED];
-        for channels in pieces(call.outputs.len(), COPIED_CHANNELS) {
-            for (rows, columns) in pieces(call.output_size.0, piece.0)
-                .flat_map(|rows| pieces(call.output_size.1, piece.1).map(move |columns| (rows.clone(), columns)))
-            {
-                let (held, wide) = (down.strip(&rows, call.input_size.0), across.strip(&columns, call.input_size.1));
-                let from = call.input.offset(held.first, wide.first, channels.start);
-                let layout = Layout::tight(held.height, wide.height, channels.len());
-                debug_assert!(layout.shape().len() <= COPIED);
-                let input = Image::of(copy.as_mut_ptr().cast(), &layout);
-                for (y, x) in (0..held.height).flat_map(|y| (0..wide.height).map(move |x| (y, x))) {
-                    let [from, to] = [from, input].map(|image| image.offset(y, x, 0).pointer);
-                    // SAFETY: the pixel is one of the input, and `copy` has room for those that a piece holds.
-                    unsafe { ptr::copy_nonoverlapping(from, to, channels.len()) };
-                }
-                let at = |image: Image| image.offset(rows.start, columns.start, channels.start);
-                let first = call.outputs.start;
-                let part = Call {
-                    input,
-                    input_size: (held.height, wide.height),
-                    missing: held.missing,
-                    output: at(call.output),
-                    output_size: (rows.len(), columns.len()),
-                    residual: at(call.residual),
-                    inputs: call.inputs.clone(),
-                    outputs: first + channels.start..first + channels.end,
-                    clamp: call.clamp,
-                };
-                // SAFETY: a part of what the caller promises, its input in the copy.
-                unsafe { self.run_kernel(&part, wide.missing) };
-            }
-        }
-    }
-
     /// Runs the kernel on the whole `call`, whose first windows stick out by `pad_left` pixels.
     ///
     /// # Safety
@@ -317,11 +234,6 @@ impl Depthwise {
         // packed for this kernel; a `&'static DepthwiseKernel` comes from `Kernels`, the proof of its ISA.
         unsafe { (self.kernel.run)(&arguments) }
     }
-}
-
-/// 0..`count` in ranges of `size`, the last of what is left.
-fn pieces(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..count).step_by(size).map(move |start| start..count.min(start + size))
 }
 
 /// The kernel for `window`.

@@ -40,11 +40,11 @@ impl Packing<'_> {
         }
     }
 
-    /// As [`array`](Self::array), of weights alone, for one so large that to write it twice takes its time.
+    /// As [`array`](Self::array), of weights alone and not zeroed before: to write large arrays twice takes its time.
     ///
     /// # Safety
     /// `fill` must write every element.
-    unsafe fn large_array(
+    unsafe fn array_unzeroed(
         &mut self,
         length: usize,
         fill: impl FnOnce(&mut [MaybeUninit<f32>], &[f32]),
@@ -97,15 +97,16 @@ pub(super) fn panels(
             if columns < width {
                 panel.fill(MaybeUninit::new(0.0));
             }
-            // Without the division where it says nothing: it would cost as much as the move.
+            // Each row once. Without the division where it says nothing: it would cost as much as the move.
             let row = |index: usize| if taps == 1 { index } else { index % taps * inputs + index / taps };
             let place = |index| row(index) * width;
             // SAFETY: the weights are `columns` x `depth`, the panel is `depth` x `width`, and `width` is no less than `columns`.
             unsafe { transpose((columns, depth), (weights.as_ptr(), depth), panel.as_mut_ptr().cast(), place) };
         }
     };
-    // SAFETY: there are as many panels of weights as of the array, and what a panel lacks is zero.
-    let data = unsafe { packing.large_array(depth.saturating_mul(padded), fill) }?;
+    debug_assert!(nr.is_multiple_of(lanes));
+    // SAFETY: panels are whole vectors wide, so there are as many of weights as of the array; what the last one lacks is zero.
+    let data = unsafe { packing.array_unzeroed(depth.saturating_mul(padded), fill) }?;
     Ok(Panels { data, bias, stride })
 }
 

@@ -101,7 +101,7 @@ impl Call {
         let strip = window.strip(&part.rows, source.height);
         Call {
             input: input.image().offset(strip.first, 0, 0),
-            input_size: (strip.height, source.width),
+            input_size: (strip.length, source.width),
             missing: strip.missing,
             output: output.image(),
             output_size: (target.height, target.width),

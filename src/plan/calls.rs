@@ -195,7 +195,7 @@ impl CallOf<'_> {
                 .map(|residual| residual.address(rows.start, pixels.start, skipped, self.images_as_rows)),
             call: Call {
                 input: Image::NONE,
-                input_size: (strip.height, width),
+                input_size: (strip.length, width),
                 missing: strip.missing,
                 output: Image::NONE,
                 output_size: (rows.len(), pixels.len()),

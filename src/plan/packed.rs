@@ -269,8 +269,8 @@ fn images_together(graph: &Graph, lowered: &Lowered, schedules: &Schedules, opti
     if options.observed { batch } else { schedules.images_together(batch, lowered.most_elements(), weights) }
 }
 
-/// The weights and biases of `node`, as far as they fit.
-fn parameters(node: &Node) -> usize {
+/// How many weights and biases `node` has; `usize::MAX` where there are more than fit.
+fn parameter_count(node: &Node) -> usize {
     let Some([outputs, ..]) = node.operator.weights(node.input()) else { return 0 };
     let weights = node.weight_shape().unwrap_or_else(|| vec![outputs]).into_iter().fold(1, usize::saturating_mul);
     weights.saturating_add(outputs)
@@ -291,7 +291,7 @@ impl Sites<'_> {
         match source {
             Source::Read(weights) => {
                 let nodes = self.graph.nodes();
-                let elements = nodes.iter().map(parameters).fold(0, usize::saturating_add);
+                let elements = nodes.iter().map(parameter_count).fold(0, usize::saturating_add);
                 // Node by node, so that the caches hold what was read of one while it is folded and packed.
                 let mut reader = Reader::new(weights);
                 let packed = self.pack_fresh(items, elements, |node| {
@@ -299,11 +299,11 @@ impl Sites<'_> {
                     reader.check()?;
                     unfolded.map(Unfolded::ready).transpose()
                 });
-                if packed.is_err() || reader.end().is_err() {
-                    // This error names all that is wrong.
-                    read(self.graph, weights)?;
+                match packed {
+                    Ok(packed) => reader.end().map(|()| packed),
+                    // An error of the weights is to name all that is wrong with them.
+                    Err(error) => read(self.graph, weights).and(Err(error)),
                 }
-                packed
             }
             Source::Folded(nodes) => {
                 let elements = nodes.iter().flatten().map(|node| node.weights.len() + node.bias.len()).sum();
@@ -332,7 +332,8 @@ impl Sites<'_> {
         mut ready: impl FnMut(usize) -> Result<Option<Ready<'b>>>,
     ) -> Result<(Vec<Operators>, usize)> {
         // The packed weights are padded to whole vectors.
-        let mut arena = Arena::new(elements / 16 * 17).map_err(|_| Error::memory("packed weights", elements))?;
+        let mut arena = Arena::new(elements.saturating_add(elements / 16))
+            .map_err(|_| Error::memory("packed weights", elements))?;
         let mut flushed = 0;
         let packed = each_stage(items, |stage| {
             let ready = ready(stage.node)?;

@@ -218,7 +218,7 @@ impl Window {
         let first = start.saturating_sub(top).min(height);
         let end = (rows.end.max(1) - 1) * self.stride.0 + self.extent().0;
         let end = end.saturating_sub(top).clamp(first, height);
-        Strip { first, height: end - first, missing: top.saturating_sub(start) }
+        Strip { first, length: end - first, missing: top.saturating_sub(start) }
     }
 
     /// The window of the image with rows and columns exchanged.
@@ -237,7 +237,7 @@ impl Window {
         rows.saturating_sub(1) * self.stride.0 + self.extent().0
     }
 
-    /// The most output rows for which `rows` input rows are enough; at least one.
+    /// The most output rows for which `rows` input rows are enough; 1 also where they are too few.
     pub(crate) fn outputs_held(&self, rows: usize) -> usize {
         rows.saturating_sub(self.extent().0) / self.stride.0 + 1
     }
@@ -303,7 +303,7 @@ pub(crate) struct Strip {
     /// First input row that a window of the strip holds.
     pub first: usize,
     /// Input rows from there on.
-    pub height: usize,
+    pub length: usize,
     /// Rows of the first window that stick out above the image.
     pub missing: usize,
 }
@@ -311,7 +311,7 @@ pub(crate) struct Strip {
 impl Strip {
     /// The input rows.
     pub fn rows(&self) -> Range<usize> {
-        self.first..self.first + self.height
+        self.first..self.first + self.length
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
                     let touched = (start..end).flat_map(|y| window.taps_inside((height, 1), (y, 0)));
                     let touched: Vec<usize> = touched.map(|(_, row, _)| row).collect();
                     assert!(touched.iter().all(|row| strip.rows().contains(row)), "{window:?} {start}..{end}");
-                    assert!(strip.height <= window.rows_held(end - start));
+                    assert!(strip.length <= window.rows_held(end - start));
                     assert_eq!(strip.missing, top.saturating_sub(start * window.stride.0));
                     if window.stride.0 == 1 && window.dilation.0 == 1 && !touched.is_empty() {
                         let (first, last) = (*touched.iter().min().unwrap(), *touched.iter().max().unwrap());
@@ -342,6 +342,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn as_many_outputs_are_held_as_fit() {
+        for window in [Window::square(3), Window::new(5, 3).stride(2), Window::new(3, 1).dilation(4)] {
+            let least = window.rows_held(1);
+            for rows in least..least + 9 {
+                let outputs = window.outputs_held(rows);
+                assert!(
+                    window.rows_held(outputs) <= rows && rows < window.rows_held(outputs + 1),
+                    "{window:?}, {rows}"
+                );
+            }
+        }
+        let window = Window::new(3, 5).strides(1, 2).padding(Padding { top: 1, bottom: 2, left: 3, right: 4 });
+        let turned = Window::new(5, 3).strides(2, 1).padding(Padding { top: 3, bottom: 4, left: 1, right: 2 });
+        assert_eq!((window.transposed(), window.dilation(2).transposed()), (turned, turned.dilation(2)));
     }
 
     #[test]

@@ -53,9 +53,7 @@ impl Folded {
         }
         let mut folded = room("folded weights", weights.len())?;
         let flushed = Arch::new().dispatch(Scale { weights, scale_shift, folded: &mut folded });
-        let bias = scale_shift.iter().map(|&(_, shift)| shift as f32);
-        let bias = collect("folded biases", scale_shift.len(), bias)?;
-        Ok(Folded { weights: folded, bias, flushed })
+        Ok(Folded { weights: folded, bias: biases(scale_shift)?, flushed })
     }
 
     /// The same parameters for `node`, which takes its input channels in `order`: where each channel is by itself, all that
@@ -124,6 +122,11 @@ impl WithSimd for Scale<'_> {
         }
         flushed
     }
+}
+
+/// The summand of each output.
+fn biases(scale_shift: &[(f64, f64)]) -> Result<Vec<f32>> {
+    collect("folded biases", scale_shift.len(), scale_shift.iter().map(|&(_, shift)| shift as f32))
 }
 
 /// As `f32::is_subnormal`, in operations that vectors have.
@@ -204,9 +207,7 @@ impl<'a> Unfolded<'a> {
             let Folded { weights, bias, flushed } = self.folded()?;
             return Ok(Ready { weights: Cow::Owned(weights), bias: Cow::Owned(bias), flushed });
         }
-        let bias = self.scale_shift.iter().map(|&(_, shift)| shift as f32);
-        let bias = collect("biases", self.scale_shift.len(), bias)?;
-        Ok(Ready { weights: self.weights, bias: Cow::Owned(bias), flushed: 0 })
+        Ok(Ready { weights: self.weights, bias: Cow::Owned(biases(&self.scale_shift)?), flushed: 0 })
     }
 
     pub fn folded(&self) -> Result<Folded> {

@@ -71,9 +71,9 @@ fn images_of_many_tiles() {
     });
 }
 
-/// Pixels 2 KB apart, which are computed from copies: one of the image, of rows of it, of columns of few rows.
+/// Pixels a multiple of 2 KB apart: some of these images are computed from copies, whole, some rows or some columns at a time.
 #[test]
-fn pixels_far_apart() {
+fn pixels_that_alias() {
     every_case(kernels, |kernel| {
         let mut cases = Vec::new();
         for (height, width, channels) in [(7, 7, 1024), (20, 9, 512), (6, 39, 512), (1, 2, 512), (40, 1, 512)] {

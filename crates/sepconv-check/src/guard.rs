@@ -144,11 +144,12 @@ impl Map {
         // SAFETY: a fresh anonymous mapping, at an address of the system's choice.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes + 2 * page, access, sharing, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED, "the system has no memory for a guarded buffer");
-        // For an emulator that reads what a vector load masks out, which no processor does.
-        let guards = if std::env::var_os("SEPCONV_OPEN_GUARDS").is_some() { &[][..] } else { &[0, page + bytes] };
-        for &offset in guards {
+        // Some emulators read what a vector load masks out, which no processor does.
+        let readable = std::env::var_os("SEPCONV_READABLE_GUARDS").is_some();
+        let access = if readable { libc::PROT_READ } else { libc::PROT_NONE };
+        for offset in [0, page + bytes] {
             // SAFETY: the first and the last page of the mapping, which no slice covers.
-            let closed = unsafe { libc::mprotect(start.byte_add(offset), page, libc::PROT_NONE) };
+            let closed = unsafe { libc::mprotect(start.byte_add(offset), page, access) };
             assert_eq!(closed, 0, "the system closes no page");
         }
         Map { start: start.cast(), bytes, page }
