@@ -102,8 +102,9 @@ impl Default for Builder {
     }
 }
 
-/// The most elements of a tensor: sums and products of a few stay far below any overflow.
-const LARGEST: usize = isize::MAX as usize / 1024;
+/// The most elements of a tensor, that of all images of a batch included: sums of many and products of a few small numbers stay
+/// below any overflow.
+pub(crate) const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
 /// The most outputs of a layer.
 const MOST_OUTPUTS: usize = 1 << 24;
 
@@ -353,7 +354,7 @@ impl Builder {
         }
         let count = weights.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let count = count
-            .filter(|&count| count <= LARGEST)
+            .filter(|&count| count <= LARGEST_TENSOR)
             .ok_or_else(|| Error::node(name, "weights", format!("{weights:?}"), "fewer than fit the address space"))?;
         let parameters = &layer.parameters;
         let alone = matches!(parameters.weights(), Tensors::Ones) && !parameters.has_bias();
@@ -437,9 +438,9 @@ fn check_count(what: &str, channels: usize) -> Result<()> {
 
 /// The error for a tensor without elements, or with too many.
 pub(super) fn check_shape(name: &str, shape: Shape) -> Result<()> {
-    let extent = Layout::spaced(shape.height, shape.width, shape.channels.min(LARGEST)).extent();
+    let extent = Layout::spaced(shape.height, shape.width, shape.channels.min(LARGEST_TENSOR)).extent();
     match extent {
-        Some(1..=LARGEST) if shape.channels <= LARGEST => Ok(()),
+        Some(1..=LARGEST_TENSOR) if shape.channels <= LARGEST_TENSOR => Ok(()),
         _ => Err(Error::node(name, "shape", shape, "at least one element, and as many as fit the address space")),
     }
 }

@@ -10,6 +10,7 @@ mod nodes;
 mod saved;
 mod value;
 
+pub(crate) use builder::LARGEST_TENSOR;
 pub use builder::{Builder, Flatten};
 pub use layer::{Layer, Norm, Parameters, Tensors};
 pub use nodes::{Graph, Node, Tensor};

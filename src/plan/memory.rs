@@ -6,12 +6,9 @@ use alloc::vec::Vec;
 
 use super::lower::{Lowered, TensorId};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, LARGEST_TENSOR};
 use crate::tensor::buffer::LINE;
 use crate::tensor::{Layout, Shape};
-
-/// The most elements of a tensor of all images: products and sums of a few stay far below any overflow.
-pub(super) const LARGEST_TENSOR: usize = isize::MAX as usize / 64;
 
 /// The memory that a place is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

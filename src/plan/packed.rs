@@ -7,13 +7,13 @@ use alloc::vec::Vec;
 
 use super::compile::Compiler;
 use super::lower::{Item, Lowered, Stage, lower};
-use super::memory::{LARGEST_TENSOR, lay_out};
+use super::memory::lay_out;
 use super::options::Options;
 use super::schedule::{Schedules, cut_by_channels};
 use super::step::Step;
 use super::workspace::Workspace;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, LARGEST_TENSOR, Node};
 use crate::isa::Isa;
 use crate::kernel::Kernels;
 use crate::machine::Machine;

@@ -62,8 +62,8 @@ const CALLS: &[(Call, &str)] = &[
     (|net| net.builder.input("a", Shape::new(8, 0, 3)), "a: shape: got 8x0x3, {SHAPE}"),
     (|net| net.builder.input("a", Shape::new(8, 6, 0)), "a: shape: got 8x6x0, {SHAPE}"),
     (
-        |net| net.builder.input("a", Shape::new(1 << 20, 1 << 20, 1 << 14)),
-        "a: shape: got 1048576x1048576x16384, {SHAPE}",
+        |net| net.builder.input("a", Shape::new(1 << 20, 1 << 20, 1 << 18)),
+        "a: shape: got 1048576x1048576x262144, {SHAPE}",
     ),
     (
         |net| net.builder.input("a", Shape::new(MAX, 2, MAX)),
@@ -123,8 +123,8 @@ const CALLS: &[(Call, &str)] = &[
         "a: weights: got [4, 3, 18446744073709551615, 18446744073709551615], expected fewer than fit the address space",
     ),
     (
-        |net| net.builder.conv("a", net.image, 1 << 24, Window::square(32768), named()),
-        "a: weights: got [16777216, 3, 32768, 32768], expected fewer than fit the address space",
+        |net| net.builder.conv("a", net.image, 4, Window::square(1 << 27), named()),
+        "a: weights: got [4, 3, 134217728, 134217728], expected fewer than fit the address space",
     ),
     (|net| net.builder.conv("a", net.image, 4, THREE, arrays(107, 4)), "a: weights: got 107 elements, expected 108"),
     (|net| net.builder.conv("a", net.image, 4, THREE, arrays(108, 3)), "a: bias: got 3 elements, expected 4"),
