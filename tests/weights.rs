@@ -489,6 +489,21 @@ fn folded_weights_are_rounded_once() {
     assert_ne!(once, weights.iter().map(|weight| weight * scale as f32).collect::<Vec<_>>());
 }
 
+/// gamma (w x + b - mean) / sqrt(variance + epsilon) + beta.
+#[test]
+fn a_norm_behind_a_bias_moves_into_both() {
+    let layer =
+        Layer::arrays([1.0, -3.0], [0.5, 2.0]).norm_arrays([2.0, 0.5], [0.25, -1.0], [4.0, -6.0], [3.5, 0.5], 0.5);
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(1, 1, 1)).unwrap();
+    let x = net.pointwise("pw", image, 2, layer).unwrap();
+    let folded = sepconv::weights::fold(&net.build(&[x]).unwrap(), &()).unwrap();
+    let folded = folded[0].as_ref().unwrap();
+    // Factors of 2 / 2 and 0.5 / 1.
+    assert_eq!(folded.weights, [1.0, -1.5]);
+    assert_eq!(folded.bias, [0.25 + (0.5 - 4.0), -1.0 + (2.0 + 6.0) * 0.5]);
+}
+
 #[test]
 fn the_source_of_no_tensors_has_none() {
     assert_eq!(().tensor("pw.weight", &[1]).unwrap_err(), "missing, expected shape [1]");
