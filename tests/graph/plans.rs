@@ -416,6 +416,22 @@ fn flattened_images_in_both_orders() {
     }
 }
 
+/// Groups that each take their channels in an order of their own: every channel has its weight.
+#[test]
+fn each_group_has_an_order() {
+    let mut net = Builder::new();
+    let image = net.input("image", Shape::new(1, 1, 8)).unwrap();
+    let [third, first, second] = [2..4, 0..2, 4..8].map(|range| net.slice(image, range).unwrap());
+    let mixed = net.concat(&[third, first, second]).unwrap();
+    let weights = [1.0, 10.0, 100.0, 1000.0, 1.0, 10.0, 100.0, 1000.0];
+    let x = net.grouped_pointwise("pw", mixed, 2, 2, Layer::arrays(weights, [0.0; 2])).unwrap();
+    let plan = Plan::new(&net.build(&[x]).unwrap(), &(), &Serial, Options::default()).unwrap();
+    let (mut workspace, mut output) = (plan.workspace().unwrap(), [0.0; 2]);
+    let image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    plan.run(&Serial, &mut workspace, &image[..], &mut output[..]).unwrap();
+    assert_eq!(output, [2143.0, 8765.0]);
+}
+
 /// Concatenations, slices and shuffles in front of every operator with weights: against sums of whole numbers in the order
 /// that the channels have on paper, which know nothing of runs, permuted weights or folding.
 #[test]
