@@ -61,11 +61,42 @@ pub(crate) unsafe fn transpose(
             }
         }
     }
-    for column in 0..columns {
-        let first = if column < whole(columns) { whole(rows) } else { 0 };
-        for row in first..rows {
-            // SAFETY: by this function's own contract.
-            unsafe { to.add(place(column) + row).write(from.add(row * stride + column).read()) };
+    // Rows that fill no block, such as the three colours of an image, and then columns.
+    let (first, last) = (whole(rows), whole(columns));
+    let few = |row: usize| from.wrapping_add(row * stride);
+    // SAFETY: by this function's own contract.
+    unsafe {
+        match rows - first {
+            1 => transpose_few::<1>(last, (few(first), stride), to.wrapping_add(first), &place),
+            2 => transpose_few::<2>(last, (few(first), stride), to.wrapping_add(first), &place),
+            3 => transpose_few::<3>(last, (few(first), stride), to.wrapping_add(first), &place),
+            _ => {}
+        }
+    }
+    for (column, row) in (last..columns).flat_map(|column| (0..rows).map(move |row| (column, row))) {
+        // SAFETY: by this function's own contract.
+        unsafe { to.add(place(column) + row).write(from.add(row * stride + column).read()) };
+    }
+}
+
+/// As [`transpose`] of `ROWS` rows, at most four, and a multiple of four columns.
+///
+/// # Safety
+/// As for [`transpose`].
+unsafe fn transpose_few<const ROWS: usize>(
+    columns: usize,
+    (from, stride): (*const f32, usize),
+    to: *mut f32,
+    place: &impl Fn(usize) -> usize,
+) {
+    for column in (0..columns).step_by(4) {
+        // SAFETY: by this function's own contract.
+        unsafe {
+            let row = |row: usize| from.add(row * stride + column).cast::<[f32; 4]>().read();
+            let block = array::from_fn(|of| if of < ROWS { row(of) } else { [0.0; 4] });
+            for (of, run) in transposed(block).into_iter().enumerate() {
+                to.add(place(column + of)).cast::<[f32; ROWS]>().write(array::from_fn(|at| run[at]));
+            }
         }
     }
 }
