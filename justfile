@@ -33,6 +33,7 @@ ci:
 full: ci
     just nested 600
     just miri-saved
+    just miri-crew
     just portable
     just no-c --tests
     just clang --tests
@@ -154,6 +155,10 @@ miri:
 # Saved plans and forged ones under Miri, for many minutes.
 miri-saved:
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --features std --lib saved
+
+# The thread crew under Miri, on rayon's pools: its leaks are rayon's threads, which never end.
+miri-crew:
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows" cargo +nightly miri test --no-default-features --features rayon,reference --lib parallel
 
 # The tests without C kernels.
 no-c *tests="--lib --test networks --test tiny":
