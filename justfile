@@ -295,11 +295,15 @@ mutants sample="200" seed="1":
     command -v cargo-mutants >/dev/null || cargo install cargo-mutants --locked --quiet
     python3 tools/mutants.py --sample {{sample}} --seed {{seed}}
 
-# Lines of src/ that tests run: at least 95 %.
+# Lines of src/ that tests run: at least 95 %. What counts them needs memory of its own, so that one test cannot refuse it.
 coverage:
     command -v cargo-llvm-cov >/dev/null || cargo install cargo-llvm-cov --locked --quiet
     rustup component add llvm-tools
-    cargo llvm-cov --release --features capi --lib --tests --examples --ignore-filename-regex '/(build|crates|examples|tests)/' --fail-under-lines 95
+    export CARGO_TARGET_DIR="$PWD/target/llvm-cov-target"; source <(cargo llvm-cov show-env --export-prefix); \
+    cargo llvm-cov clean --workspace; \
+    cargo build --release --features capi --examples; \
+    cargo test --release --features capi --lib --tests -- --skip memory_that_is_refused_is_an_error; \
+    cargo llvm-cov report --release --summary-only --ignore-filename-regex '/(build|crates|examples|tests)/' --fail-under-lines 95
 
 # A run on a busy pool beside one without it (on a quiet machine).
 busy:
