@@ -1,6 +1,7 @@
 //! Matrices with their rows and columns exchanged, four by four.
 
 use core::array;
+use core::ops::Range;
 
 use super::buffer::LINE;
 
@@ -46,30 +47,26 @@ pub(crate) unsafe fn transpose(
     place: impl Fn(usize) -> usize,
 ) {
     let whole = |size: usize| size - size % 4;
+    let of = |row: usize| (from.wrapping_add(row * stride), stride);
     // A cache line of some rows at a time.
     for line in (0..whole(columns)).step_by(LINE) {
         for row in (0..whole(rows)).step_by(4) {
             (row..row + 4).for_each(|row| prefetch(from.wrapping_add(row * stride + line + AHEAD)));
-            for column in (line..whole(columns).min(line + LINE)).step_by(4) {
-                // SAFETY: by this function's own contract.
-                unsafe {
-                    let block = array::from_fn(|of| from.add((row + of) * stride + column).cast::<[f32; 4]>().read());
-                    for (of, run) in transposed(block).into_iter().enumerate() {
-                        to.add(place(column + of) + row).cast::<[f32; 4]>().write(run);
-                    }
-                }
-            }
+            // SAFETY: by this function's own contract.
+            unsafe {
+                transpose_rows::<4>(line..whole(columns).min(line + LINE), of(row), to.wrapping_add(row), &place)
+            };
         }
     }
     // Rows that fill no block, such as the three colours of an image, and then columns.
     let (first, last) = (whole(rows), whole(columns));
-    let few = |row: usize| from.wrapping_add(row * stride);
+    let (few, begin) = (of(first), to.wrapping_add(first));
     // SAFETY: by this function's own contract.
     unsafe {
         match rows - first {
-            1 => transpose_few::<1>(last, (few(first), stride), to.wrapping_add(first), &place),
-            2 => transpose_few::<2>(last, (few(first), stride), to.wrapping_add(first), &place),
-            3 => transpose_few::<3>(last, (few(first), stride), to.wrapping_add(first), &place),
+            1 => transpose_rows::<1>(0..last, few, begin, &place),
+            2 => transpose_rows::<2>(0..last, few, begin, &place),
+            3 => transpose_rows::<3>(0..last, few, begin, &place),
             _ => {}
         }
     }
@@ -79,17 +76,18 @@ pub(crate) unsafe fn transpose(
     }
 }
 
-/// As [`transpose`] of `ROWS` rows, at most four, and a multiple of four columns.
+/// As [`transpose`] of `ROWS` rows, at most four, and of some columns, whose number is a multiple of four.
 ///
 /// # Safety
 /// As for [`transpose`].
-unsafe fn transpose_few<const ROWS: usize>(
-    columns: usize,
+#[inline(always)]
+unsafe fn transpose_rows<const ROWS: usize>(
+    columns: Range<usize>,
     (from, stride): (*const f32, usize),
     to: *mut f32,
     place: &impl Fn(usize) -> usize,
 ) {
-    for column in (0..columns).step_by(4) {
+    for column in columns.step_by(4) {
         // SAFETY: by this function's own contract.
         unsafe {
             let row = |row: usize| from.add(row * stride + column).cast::<[f32; 4]>().read();
